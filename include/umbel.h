@@ -1,0 +1,238 @@
+/* umbel.h - a program as N supervised workers that share its ports.
+ *
+ * One program, two roles; umbel_open() finds out which. The primary forks and watches and never
+ * serves; a worker listens and serves. Started by `umbel run`, by umbel_fork() or by a Node primary
+ * it is a worker, else the primary.
+ *
+ * Result    0 or a count, else a negative errno, with a sentence in umbel_reason(). A failed call
+ *           changed nothing; an out parameter, last and called `ret`, is then untouched.
+ *           In the wrong role: -EPERM.
+ * Threads   one umbel, one thread; in a primary the main one, because a worker is killed when the
+ *           thread that forked it ends (PR_SET_PDEATHSIG, prctl(2)).
+ *           From any thread: umbel_done(), umbel_wake() (from signal handlers too).
+ * fork(2)   nothing works in a forked child that has not called exec.
+ * Loop      umbel_run(), or poll umbel_fd() for reading in any loop and call umbel_dispatch(): both
+ *           roles, timers included; no other fd, no timeout to compute, no callback elsewhere.
+ * Handlers  run only inside umbel_dispatch()/umbel_run(), never inside the call that caused them.
+ *           Every call is allowed in them; umbel_close() there takes effect when dispatch returns.
+ * Lifetime  strings in are copied. What an event points to dies with its handler. A worker object
+ *           lives until its UMBEL_GONE handler returns; to remember one longer keep its id.
+ * fds       one passed in is taken on success only; an event's fd is closed unless umbel_take_fd().
+ * Never     prints, exits, blocks, installs signal handlers, reaps a child it did not start.
+ *           umbel_run() alone blocks TERM INT HUP and reads them by signalfd (each: stop).
+ *
+ * The words (primary, worker, slot, channel, lane, drain) are those of docs/ARCHITECTURE.md; the
+ * wire is Node's, docs/PROTOCOL.md.
+ */
+#ifndef UMBEL_H
+#define UMBEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UMBEL_VERSION 0x000100 /* 0.1.0, one byte each; umbel_version() is what runs */
+
+struct umbel;        /* a cluster seen from this process */
+struct umbel_worker; /* primary only */
+
+/* The words of `umbel status`. */
+enum umbel_state {
+	UMBEL_STATE_STARTING, /* forked, has not listened yet */
+	UMBEL_STATE_READY,    /* listens on at least one address */
+	UMBEL_STATE_DRAINING, /* asked to leave: takes nothing new, finishes what it has */
+	UMBEL_STATE_STOPPING, /* drained, or out of time: a signal has been sent */
+	UMBEL_STATE_DEAD,     /* reaped */
+};
+
+/* Node's names first. P: in the primary, W: in a worker. */
+enum umbel_event_type {
+	UMBEL_FORK,       /* P  the process exists */
+	UMBEL_ONLINE,     /* P  it speaks */
+	UMBEL_LISTENING,  /* PW .listening; once for each address and worker */
+	UMBEL_MESSAGE,    /* PW .message; what the other side sent with umbel_send() or process.send() */
+	UMBEL_DISCONNECT, /* PW the channel is closed. A worker drains and leaves unless it has a handler */
+	UMBEL_EXIT,       /* P  .exit; mostly after DISCONNECT, but the order is not promised (as in Node) */
+	UMBEL_GONE,       /* P  last event of a worker: both of the above are over */
+	UMBEL_DRAIN,      /* W  asked to leave: take nothing new, finish; umbel_run() returns 0 when all
+			   *    served connections are umbel_done() */
+	UMBEL_WRITABLE,   /* PW after umbel_send() said -EAGAIN: there is room again */
+	UMBEL_EMPTY,      /* P  the last worker is gone (Node: the callback of cluster.disconnect()) */
+	UMBEL_FAILED,     /* PW .result: an address could not be bound; a program could not be executed (then
+			   *    GONE without EXIT); a worker broke the protocol; or (worker NULL)
+			   *    settings.max_failures workers in a row ended before they listened.
+			   *    Without a handler it ends umbel_run() with .result.error */
+	UMBEL_WOKEN,      /* PW someone called umbel_wake(); calls in between are one event */
+	UMBEL_EVENT_COUNT
+};
+
+struct umbel_event {
+	enum umbel_event_type type;
+	struct umbel_worker *worker; /* whom it is about; NULL in a worker */
+	union {
+		struct {
+			const char *address; /* "tcp://[::]:8000", "unix:///run/a.sock" */
+			int family;          /* AF_INET, AF_INET6, AF_UNIX */
+			int port;            /* the real one, also after port 0; 0 for unix */
+		} listening;
+		struct {
+			const char *json; /* any JSON value, as the text that came; not NUL-terminated */
+			size_t len;       /* bytes */
+			int fd;           /* -1: none. Yours only after umbel_take_fd() */
+		} message;
+		struct {
+			int code, signal;  /* one is set, the other -1 */
+			bool asked;        /* umbel_disconnect(), umbel_stop() or the worker's own (Node's
+					    * exitedAfterDisconnect) */
+			bool core;         /* left a core file */
+			int64_t up_ms;     /* from fork to death, milliseconds */
+		} exit;
+		struct {
+			int error;       /* negative errno */
+			const char *why; /* a sentence */
+		} result;
+	};
+};
+
+typedef void umbel_handler(struct umbel *u, const struct umbel_event *e, void *data);
+
+/* Called with each connection; owns fd (blocking, close-on-exec). End it with umbel_done(). A server
+ * library with its own epoll set must take fd out of that set before umbel_done() closes it: while
+ * the primary still has its copy, a close alone leaves it there (epoll(7), Q6). */
+typedef void umbel_serve(struct umbel *u, int fd, void *data);
+
+/* What workers are and how they are kept. Start from UMBEL_SETTINGS, change fields, give it to
+ * umbel_setup(). */
+struct umbel_settings {
+	size_t size;           /* sizeof(struct umbel_settings): so that fields can be added */
+	const char *exec;      /* program, searched in PATH when it has no slash. NULL: this program by its
+				* path, so that a new worker runs what is on disk then */
+	char *const *argv;     /* all of it, [0] too, NULL-terminated; NULL: the argv of umbel_open() */
+	char *const *env;      /* "K=V" added for every worker, NULL-terminated; NULL: none */
+	const char *cwd;       /* NULL: ours */
+	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's */
+	int stdio[3];          /* UMBEL_STDIO_*, or a descriptor of ours (not taken) */
+	bool respawn;          /* refill a slot when its worker ends unasked, with its fork's env.
+				* umbel_scale() turns it on, umbel_fork() does not */
+	uint32_t grace_ms;     /* from asking a worker to leave to SIGKILL; 0: at once */
+	uint32_t window;       /* connections a Node worker may have unanswered, 1..64; it gets a second
+				* only when every ready worker has one. 1 is Node's own lock-step */
+	uint32_t max_failures; /* so many ends in a row before listening are FAILED; 0: no limit */
+	size_t max_message;    /* bytes of one message either way, 1 KiB..1 GiB */
+	size_t max_queue;      /* bytes waiting for one worker; then umbel_send() says -EAGAIN */
+};
+#define UMBEL_STDIO_INHERIT (-1) /* for stdin: /dev/null */
+#define UMBEL_STDIO_PIPE (-2)    /* our end: umbel_worker_fd() */
+#define UMBEL_SETTINGS                                                                             \
+	{                                                                                          \
+		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1, {-1, -1, -1},       \
+		    false, 25000, 4, 5, 16u << 20, 64u << 20                                       \
+	}
+
+/* ---- both roles ---- */
+
+/* Opens the cluster. argc and argv are main()'s (kept for workers' argv; the memory stays yours).
+ * A worker is one whose environment says so: UMBEL_CHANNEL, or NODE_CHANNEL_FD with NODE_UNIQUE_ID;
+ * these are then removed from it. The primary raises its soft descriptor limit to the hard one;
+ * workers get the old one back.
+ * -EPROTO: told to be a worker, but the channel is broken or speaks another serialization. */
+int umbel_open(int argc, char **argv, struct umbel **ret);
+
+/* NULL is fine. A primary's workers are killed: umbel_stop() first and run until it is over. */
+void umbel_close(struct umbel *u);
+
+bool umbel_is_primary(const struct umbel *u);
+
+/* Runs until it is over. Primary: stopped and empty, 0. Worker: drained, 0. Either: an UMBEL_FAILED
+ * without a handler, its error. */
+int umbel_run(struct umbel *u);
+
+/* For a loop of your own: readable when umbel_dispatch() has something to do. */
+int umbel_fd(struct umbel *u);
+int umbel_dispatch(struct umbel *u); /* never blocks; 1: not over, 0: over, <0: as umbel_run() */
+
+/* Causes one UMBEL_WOKEN. Any thread, any signal handler. */
+int umbel_wake(struct umbel *u);
+
+/* Primary: no respawn any more, every worker asked to leave; a second call kills them. Worker: tells
+ * the primary, drains and leaves (Node's worker.disconnect()). */
+int umbel_stop(struct umbel *u);
+
+/* One handler for each type; NULL removes it. */
+int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void *data);
+
+/* Sends one JSON value (len bytes; line breaks between tokens become spaces), in order, whole or not
+ * at all. `to`: a worker; NULL in a worker: the primary; NULL in the primary: every connected worker
+ * (no fd then; returns how many got it). fd: -1, or a descriptor to pass: a TCP, UDP or unix socket
+ * or a pipe; between libumbel processes any. Taken on success.
+ * -EINVAL not one JSON value, nested deeper than 2048, or a `cmd` of Node's own (NODE_...);
+ * -EMSGSIZE over max_message; -EAGAIN queue full, wait for UMBEL_WRITABLE; -EPIPE it is gone;
+ * -ENOTSUP this kind of descriptor. To a Node worker send only what follows its first message or
+ * UMBEL_LISTENING: Node drops what comes before the program listens. */
+int umbel_send(struct umbel *u, struct umbel_worker *to, const char *json, size_t len, int fd);
+
+/* The descriptor of an UMBEL_MESSAGE, now yours, or -1. Once. */
+int umbel_take_fd(const struct umbel_event *e);
+
+/* A sentence for the last error; never NULL; u may be NULL (then: the last umbel_open()). */
+const char *umbel_reason(const struct umbel *u);
+
+/* CPUs that this process may use: its affinity mask, capped by its cgroup's quota (v1 and v2, every
+ * level up to the root) rounded up. At least 1. */
+int umbel_parallelism(void);
+
+uint32_t umbel_version(void);
+
+/* ---- primary ---- */
+
+/* For workers started from now on. -EINVAL with a reason that names the field. */
+int umbel_setup(struct umbel *u, const struct umbel_settings *s);
+const struct umbel_settings *umbel_settings(const struct umbel *u); /* valid until the next umbel_setup() */
+
+/* One worker more, in the lowest empty slot. env: "K=V" for this one, or NULL. ret may be NULL.
+ * What fails after the fork (the exec itself) is UMBEL_FAILED. */
+int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret);
+
+/* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. */
+int umbel_scale(struct umbel *u, int workers);
+
+/* Asks a worker to leave (drain, part, not refilled); NULL: all, then UMBEL_EMPTY. */
+int umbel_disconnect(struct umbel *u, struct umbel_worker *w);
+int umbel_kill(struct umbel_worker *w, int sig); /* a plain kill(2), the respawn rules stay; -ESRCH: dead */
+
+struct umbel_worker *umbel_worker(const struct umbel *u, uint32_t id);       /* NULL: not any more */
+struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id);   /* 0: the first; NULL: no more */
+uint32_t umbel_worker_id(const struct umbel_worker *w);                      /* 1, 2, ... never used again */
+int umbel_worker_slot(const struct umbel_worker *w);                         /* 1..N, its successor gets it too */
+pid_t umbel_worker_pid(const struct umbel_worker *w);
+enum umbel_state umbel_worker_state(const struct umbel_worker *w);           /* isDead: == UMBEL_STATE_DEAD */
+bool umbel_worker_connected(const struct umbel_worker *w);
+bool umbel_worker_asked(const struct umbel_worker *w);                       /* true from the asking on */
+int umbel_worker_fd(const struct umbel_worker *w, int stdio);                /* 0, 1, 2: our end of a pipe, still
+									      * ours, until GONE; -1: no pipe */
+void **umbel_worker_data(struct umbel_worker *w);                            /* one pointer of yours */
+
+/* ---- worker ---- */
+
+/* Serves an address: f is called with each connection. "tcp://:8000" ([::] for both families, 0.0.0.0
+ * without IPv6: as Node), "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///path". Hosts are numeric.
+ * 0 means asked: UMBEL_LISTENING or UMBEL_FAILED follows. -EEXIST: already served. */
+int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data);
+int umbel_unlisten(struct umbel *u, const char *address); /* same text; -ENOENT: not served */
+
+/* Once for each fd that umbel_serve got: closes it (-1: you closed it yourself) and counts it; a drain
+ * waits for it. Any thread. */
+void umbel_done(struct umbel *u, int fd);
+
+int umbel_slot(const struct umbel *u);     /* 1..N; 0: unknown (under a Node primary) */
+uint32_t umbel_id(const struct umbel *u);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
