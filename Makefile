@@ -1,0 +1,64 @@
+# The short way in. What is built and how: CMakeLists.txt and CMakePresets.json.
+#
+#   make               build/umbel, build/libumbel.so, build/libumbel.a
+#   make run           a small web server on every core, port 8000 (PORT=...)
+#   make test          everything: unit, fuzz corpus, scenarios, checks, plain and under sanitizers
+#   make bench         the figures
+#   make fuzz          each fuzz target for FUZZ_SECONDS (600)
+#   make lint          clang-tidy, and how far clang-format would go
+#   make install       DESTDIR= PREFIX=/usr/local
+#
+# Without Debian's packages: make BOOTSTRAP=true
+
+PREFIX ?= /usr/local
+PORT ?= 8000
+PYTHON ?= /usr/bin/python3
+UMBEL_WERROR ?= ON
+FUZZ_SECONDS ?= 600
+BOOTSTRAP ?= scripts/bootstrap
+
+.PHONY: all release debug asan run test bench fuzz lint install clean
+
+all:
+	@$(BOOTSTRAP) build
+	@$(MAKE) --no-print-directory release
+
+release debug asan:
+	@cmake --preset $@ -DUMBEL_WERROR=$(UMBEL_WERROR) --log-level=WARNING >/dev/null
+	@cmake --build --preset $@
+
+run: all
+	@echo
+	@echo "A web server on every core, http://localhost:$(PORT)/. In another terminal try"
+	@echo "    curl http://localhost:$(PORT)/     (a few times: the workers take turns)"
+	@echo "    build/umbel status hello"
+	@echo "Ctrl-C stops it."
+	@echo
+	@exec build/umbel run --name hello -- build/examples/hello_http $(PORT)
+
+test:
+	@$(BOOTSTRAP) test
+	@PYTHON=$(PYTHON) UMBEL_WERROR=$(UMBEL_WERROR) tests/run
+
+bench:
+	@$(BOOTSTRAP) test
+	@$(MAKE) --no-print-directory release
+	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/run.py
+
+fuzz:
+	@$(BOOTSTRAP) test
+	@cmake --preset fuzz --log-level=WARNING >/dev/null
+	@cmake --build --preset fuzz
+	@scripts/fuzz $(FUZZ_SECONDS)
+
+lint: release
+	@scripts/lint
+
+# No bootstrap and no compiling as root after a build as somebody else: only what changed.
+install:
+	@cmake --preset release -DUMBEL_WERROR=$(UMBEL_WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build --preset release
+	@DESTDIR=$(DESTDIR) cmake --install build
+
+clean:
+	rm -rf build

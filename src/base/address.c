@@ -1,0 +1,158 @@
+/* address: parsing and printing. */
+#include "base/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+/* Digits only: strtol() would let signs and spaces in. -1: no port. */
+static int parse_port(const char *text)
+{
+	size_t len = strspn(text, "0123456789");
+	int port = 0;
+
+	if (len == 0 || len > 5 || text[len])
+		return -1;
+	for (; *text; text++)
+		port = port * 10 + (*text - '0');
+	return port <= 65535 ? port : -1;
+}
+
+/* A host is kept in its one canonical spelling, so that equal addresses have equal texts. */
+static int parse_host(const char *text, size_t len, struct address *ret)
+{
+	unsigned char binary[sizeof(struct in6_addr)];
+	char host[ADDRESS_HOST_MAX];
+
+	ret->family = AF_UNSPEC;
+	if (len == 0)
+		return 0;
+	ret->family = AF_INET;
+	if (text[0] == '[' && text[len - 1] == ']') {
+		ret->family = AF_INET6;
+		text++;
+		len -= 2;
+	}
+	if (len >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, text, len);
+	host[len] = 0;
+	if (inet_pton(ret->family, host, binary) != 1)
+		return -EINVAL;
+	inet_ntop(ret->family, binary, ret->host, sizeof(ret->host));
+	return 0;
+}
+
+static int parse_tcp(const char *text, struct address *ret, const char **why)
+{
+	const char *colon = strrchr(text, ':');
+
+	ret->kind = ADDRESS_TCP;
+	if (!colon || (*text == '[' && colon < strrchr(text, ']'))) {
+		*why = "the port is missing: tcp://HOST:PORT";
+		return -EINVAL;
+	}
+	ret->port = parse_port(colon + 1);
+	if (ret->port < 0) {
+		*why = "the port must be a number from 0 (any free one) to 65535";
+		return -EINVAL;
+	}
+	if (parse_host(text, (size_t)(colon - text), ret) < 0) {
+		*why = "the host must be numeric (127.0.0.1 or [::1]), or nothing for any";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int parse_unix(const char *text, struct address *ret, const char **why)
+{
+	size_t len = strlen(text);
+
+	ret->kind = ADDRESS_UNIX;
+	ret->family = AF_UNIX;
+	if (text[0] != '/') {
+		*why = "the path must be absolute: unix:///run/app.sock";
+		return -EINVAL;
+	}
+	if (text[len - 1] == '/') {
+		*why = "the path must name a socket, not a directory";
+		return -EINVAL;
+	}
+	if (len >= sizeof(ret->path)) {
+		*why = "the path must be shorter than 4096 bytes";
+		return -EINVAL;
+	}
+	memcpy(ret->path, text, len + 1);
+	return 0;
+}
+
+int address_parse(const char *text, struct address *ret, const char **why)
+{
+	struct address a = {0};
+	int r;
+
+	if (strncmp(text, "tcp://", 6) == 0) {
+		r = parse_tcp(text + 6, &a, why);
+	} else if (strncmp(text, "unix://", 7) == 0) {
+		r = parse_unix(text + 7, &a, why);
+	} else {
+		*why = "an address begins with tcp:// or unix://";
+		r = -EINVAL;
+	}
+	if (r < 0)
+		return r;
+	*ret = a;
+	return 0;
+}
+
+char *address_format(const struct address *a, char *out, size_t size)
+{
+	if (a->kind == ADDRESS_UNIX)
+		snprintf(out, size, "unix://%s", a->path);
+	else if (a->family == AF_INET6)
+		snprintf(out, size, "tcp://[%s]:%d", a->host, a->port);
+	else
+		snprintf(out, size, "tcp://%s:%d", a->host, a->port);
+	return out;
+}
+
+/* The kernel need not end sun_path with a NUL. Unnamed and abstract sockets have no path, and a
+ * relative one means nothing to another process. */
+static int from_unix(const struct sockaddr_storage *from, socklen_t len, struct address *ret)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)from;
+	size_t room = len < sizeof(*un) ? len : sizeof(*un);
+	size_t offset = offsetof(struct sockaddr_un, sun_path);
+
+	if (room <= offset || un->sun_path[0] != '/')
+		return -EAFNOSUPPORT;
+	ret->kind = ADDRESS_UNIX;
+	memcpy(ret->path, un->sun_path, strnlen(un->sun_path, room - offset));
+	return 0;
+}
+
+int address_from_socket(const struct sockaddr_storage *from, socklen_t len, struct address *ret)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+	struct address a = {0};
+
+	if (len < sizeof(from->ss_family))
+		return -EAFNOSUPPORT;
+	a.kind = ADDRESS_TCP;
+	a.family = from->ss_family;
+	if (a.family == AF_INET && len >= sizeof(*in)) {
+		inet_ntop(AF_INET, &in->sin_addr, a.host, sizeof(a.host));
+		a.port = ntohs(in->sin_port);
+	} else if (a.family == AF_INET6 && len >= sizeof(*in6)) {
+		inet_ntop(AF_INET6, &in6->sin6_addr, a.host, sizeof(a.host));
+		a.port = ntohs(in6->sin6_port);
+	} else if (a.family != AF_UNIX || from_unix(from, len, &a) < 0) {
+		return -EAFNOSUPPORT;
+	}
+	*ret = a;
+	return 0;
+}

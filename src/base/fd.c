@@ -1,0 +1,33 @@
+#include "base/fd.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+void fd_close(int *fd)
+{
+	int saved = errno;
+
+	if (*fd >= 0)
+		close(fd_steal(fd));
+	errno = saved;
+}
+
+void fd_close_all(const int *fds, size_t count)
+{
+	for (size_t i = 0, run; i < count; i += run) {
+		for (run = 1; i + run < count && fds[i + run] == fds[i] + (int)run; run++)
+			;
+		if (run == 1)
+			close(fds[i]);
+		else
+			close_range((unsigned)fds[i], (unsigned)fds[i] + (unsigned)run - 1, 0);
+	}
+}
+
+int fd_set_nonblocking(int fd, bool on)
+{
+	int value = on;
+
+	return ioctl(fd, FIONBIO, &value) < 0 ? -errno : 0;
+}
