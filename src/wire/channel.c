@@ -15,7 +15,8 @@ enum { READ_BYTES = 65536, CHUNK_BYTES = 16384, FDS_IN_ONE_READ = 16, CHUNKS_IN_
 struct channel_chunk {
 	TAILQ_ENTRY(channel_chunk) link;
 	size_t start, end, size;
-	int fd; /* goes with the first byte; -1 */
+	int fd;    /* goes with the first byte; -1 */
+	bool lent; /* fd is the sender's to close */
 	char bytes[];
 };
 
@@ -29,10 +30,17 @@ void channel_open(struct channel *c, int fd, size_t max_message, size_t max_queu
 	fd_set_nonblocking(fd, true);
 }
 
+static void chunk_drop_fd(struct channel_chunk *chunk)
+{
+	if (chunk->lent)
+		fd_steal(&chunk->fd);
+	fd_close(&chunk->fd);
+}
+
 static void chunk_remove(struct channel *c, struct channel_chunk *chunk)
 {
 	TAILQ_REMOVE(&c->out, chunk, link);
-	fd_close(&chunk->fd);
+	chunk_drop_fd(chunk);
 	free(chunk);
 }
 
@@ -216,7 +224,7 @@ static void copy_as_line(char *to, const char *text, size_t len)
 	to[len] = '\n';
 }
 
-int channel_send(struct channel *c, const char *text, size_t len, int fd, bool urgent)
+int channel_send(struct channel *c, const char *text, size_t len, int fd, unsigned flags)
 {
 	struct channel_chunk *chunk;
 
@@ -225,7 +233,7 @@ int channel_send(struct channel *c, const char *text, size_t len, int fd, bool u
 	if (len > c->max_message)
 		return -EMSGSIZE;
 	/* An empty queue takes any message, or one larger than max_queue could never go. */
-	if (!urgent && c->out_bytes > 0 && c->out_bytes + len > c->max_queue)
+	if (!(flags & CHANNEL_URGENT) && c->out_bytes > 0 && c->out_bytes + len > c->max_queue)
 		return -EAGAIN;
 	chunk = out_chunk(c, len + 1, fd);
 	if (!chunk)
@@ -233,6 +241,7 @@ int channel_send(struct channel *c, const char *text, size_t len, int fd, bool u
 	copy_as_line(chunk->bytes + chunk->end, text, len);
 	chunk->end += len + 1;
 	chunk->fd = fd;
+	chunk->lent = flags & CHANNEL_LEND_FD;
 	c->out_bytes += len + 1;
 	return 0;
 }
@@ -279,7 +288,7 @@ static void out_advance(struct channel *c, size_t written)
 	while (written > 0 && (chunk = TAILQ_FIRST(&c->out))) {
 		size_t part = chunk->end - chunk->start;
 
-		fd_close(&chunk->fd); /* went with the first byte */
+		chunk_drop_fd(chunk); /* went with the first byte */
 		if (written < part) {
 			chunk->start += written;
 			return;

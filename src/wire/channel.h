@@ -51,10 +51,15 @@ int channel_take_fd(struct channel *c); /* the oldest descriptor waiting, or -1 
 /* Call when channel_next_line() said 0: descriptors that belong to no line are closed. */
 void channel_drop_strays(struct channel *c);
 
+enum {
+	CHANNEL_URGENT = 1,  /* max_queue does not count: for internal messages, which are few */
+	CHANNEL_LEND_FD = 2, /* fd stays the caller's, who keeps it open until it is sent */
+};
+
 /* Queues text[len] as one line (without line feed; it is added, and line breaks inside become spaces).
- * fd: -1, or taken on success and closed once sent. `urgent` ignores max_queue: for internal messages,
- * which are few. 0, -EMSGSIZE, -EAGAIN, -ENOMEM, -EPIPE. Nothing is written before channel_flush(). */
-int channel_send(struct channel *c, const char *text, size_t len, int fd, bool urgent);
+ * fd: -1, or taken on success and closed once sent. flags: the above.
+ * 0, -EMSGSIZE, -EAGAIN, -ENOMEM, -EPIPE. Nothing is written before channel_flush(). */
+int channel_send(struct channel *c, const char *text, size_t len, int fd, unsigned flags);
 
 /* 0: all is out; 1: the socket is full, call again when it is writable; -errno: it is broken. */
 int channel_flush(struct channel *c);

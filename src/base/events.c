@@ -1,0 +1,93 @@
+#include "base/events.h"
+
+#include "base/fd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Handlers that keep causing events must not keep the loop from its descriptors. */
+enum { EVENTS_IN_ONE_TURN = 10000 };
+
+void events_init(struct events *e)
+{
+	memset(e, 0, sizeof(*e));
+	TAILQ_INIT(&e->queue);
+}
+
+static void event_free(struct queued_event *q)
+{
+	if (q->event.type == UMBEL_MESSAGE)
+		fd_close(&q->event.message.fd);
+	if (q->told)
+		q->told(q);
+	free(q);
+}
+
+void events_finish(struct events *e)
+{
+	struct queued_event *q;
+
+	while ((q = TAILQ_FIRST(&e->queue))) {
+		TAILQ_REMOVE(&e->queue, q, link);
+		event_free(q);
+	}
+}
+
+struct queued_event *events_add(struct events *e, enum umbel_event_type type, struct umbel_worker *w,
+				const char *text, size_t len)
+{
+	struct queued_event *q = malloc(sizeof(*q) + len + 1);
+
+	if (!q) {
+		e->lost = true;
+		return NULL;
+	}
+	memset(q, 0, sizeof(*q));
+	q->event.type = type;
+	q->event.worker = w;
+	memcpy(q->text, text, len);
+	q->text[len] = '\0';
+	if (type == UMBEL_MESSAGE)
+		q->event.message.fd = -1;
+	TAILQ_INSERT_TAIL(&e->queue, q, link);
+	return q;
+}
+
+void events_add_failed(struct events *e, struct umbel_worker *w, int error, const char *why)
+{
+	struct queued_event *q = events_add(e, UMBEL_FAILED, w, why, strlen(why));
+
+	if (q) {
+		q->event.result.error = error;
+		q->event.result.why = q->text;
+	}
+}
+
+int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
+{
+	struct queued_event *q;
+	int err = 0;
+
+	for (int i = 0; i < EVENTS_IN_ONE_TURN && !err && (q = TAILQ_FIRST(&e->queue)); i++) {
+		enum umbel_event_type type = q->event.type;
+
+		TAILQ_REMOVE(&e->queue, q, link);
+		if (e->handlers[type].f) {
+			e->handlers[type].f(u, &q->event, e->handlers[type].data);
+		} else if (type == UMBEL_FAILED) {
+			err = q->event.result.error;
+			snprintf(why, size, "%s", q->event.result.why);
+		}
+		event_free(q);
+	}
+	if (err)
+		return err;
+	return !TAILQ_EMPTY(&e->queue);
+}
+
+int umbel_take_fd(const struct umbel_event *e)
+{
+	/* The event is ours and in the heap; only its user sees it as constant. */
+	return e->type == UMBEL_MESSAGE ? fd_steal(&((struct umbel_event *)e)->message.fd) : -1;
+}

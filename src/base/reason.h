@@ -1,0 +1,12 @@
+/* reason: the sentence behind the last negative result, for umbel_reason(). */
+#ifndef UMBEL_BASE_REASON_H
+#define UMBEL_BASE_REASON_H
+
+struct reason {
+	char text[512];
+};
+
+/* Stores the sentence and returns err, so that a failing function can end with it. */
+int reason_set(struct reason *r, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

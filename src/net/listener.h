@@ -1,0 +1,36 @@
+/* listener: one listening address in the primary's loop: says when connections wait, accepts them,
+ * and is silent while nobody can take one, so that the kernel queues. Knows nothing of workers. */
+#ifndef UMBEL_NET_LISTENER_H
+#define UMBEL_NET_LISTENER_H
+
+#include "base/address.h"
+
+#include <uv.h>
+
+struct listener;
+typedef void listener_ready(struct listener *l); /* connections may wait; call listener_accept() */
+
+struct listener {
+	uv_poll_t poll;
+	uv_timer_t retry; /* out of descriptors or memory: accept fails, but the socket stays readable */
+	int fd;
+	bool armed;     /* the kernel will tell of the next connection */
+	unsigned open_handles;
+	struct address address; /* with its real port */
+	listener_ready *ready;
+	void (*closed)(struct listener *l); /* after listener_close(): l may be freed */
+};
+
+/* 0 and armed, or -errno as socket_listen(). The memory is the caller's until `closed`. */
+int listener_open(struct listener *l, uv_loop_t *loop, const struct address *a, bool ipv6_only,
+		  int backlog, listener_ready *ready);
+void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* unlinks a unix path */
+
+void listener_arm(struct listener *l);
+void listener_pause(struct listener *l);
+
+/* A connection (close-on-exec; non-blocking if asked), or -EAGAIN: none waits, armed again; or another
+ * -errno of lacking resources: paused, `ready` is called again after a while. */
+int listener_accept(struct listener *l, bool nonblocking);
+
+#endif

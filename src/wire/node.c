@@ -1,0 +1,348 @@
+#include "wire/node.h"
+
+#include "wire/json.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- lines ---- */
+
+static enum node_line_kind kind_of(const struct json_top *top)
+{
+	if (!json_is_internal(top))
+		return NODE_LINE_USER;
+	if (json_string_is(top->cmd, "NODE_HANDLE_ACK"))
+		return NODE_LINE_ACK;
+	if (json_string_is(top->cmd, "NODE_HANDLE_NACK"))
+		return NODE_LINE_NACK;
+	return NODE_LINE_INTERNAL;
+}
+
+int node_read_line(const char *line, size_t len, struct node_line *ret)
+{
+	struct json_top top;
+	struct node_line l = {.text = line, .len = len};
+	int err = json_scan(line, len, &top);
+
+	if (err)
+		return err;
+	l.kind = kind_of(&top);
+	if (l.kind == NODE_LINE_INTERNAL && json_string_is(top.cmd, "NODE_HANDLE")) {
+		if (!top.msg.at)
+			return -EINVAL;
+		l.has_fd = true;
+		l.text = top.msg.at;
+		l.len = top.msg.len;
+		err = json_scan(l.text, l.len, &top);
+		if (err)
+			return err;
+		l.kind = json_is_internal(&top) ? NODE_LINE_INTERNAL : NODE_LINE_USER;
+	}
+	*ret = l;
+	return 0;
+}
+
+/* ---- from text ---- */
+
+/* A member that is an integer in [low, high]; `none` when it is absent, null or false (Node says
+ * `backlog: false`). -EINVAL for anything else. */
+static int get_int(const json_t *object, const char *name, int64_t low, int64_t high, int64_t none,
+		   int64_t *ret)
+{
+	const json_t *value = json_object_get(object, name);
+
+	*ret = none;
+	if (!value || json_is_null(value) || json_is_false(value))
+		return 0;
+	if (!json_is_integer(value) || json_integer_value(value) < low ||
+	    json_integer_value(value) > high)
+		return -EINVAL;
+	*ret = json_integer_value(value);
+	return 0;
+}
+
+static int get_small(const json_t *object, const char *name, int low, int high, int none, int *ret)
+{
+	int64_t value;
+	int err = get_int(object, name, low, high, none, &value);
+
+	*ret = (int)value;
+	return err;
+}
+
+/* A string without NUL inside; NULL when absent or null. */
+static int get_string(const json_t *object, const char *name, const char **ret)
+{
+	const json_t *value = json_object_get(object, name);
+
+	*ret = NULL;
+	if (!value || json_is_null(value))
+		return 0;
+	if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value))
+		return -EINVAL;
+	*ret = json_string_value(value);
+	return 0;
+}
+
+static int get_family(const json_t *object, enum node_family *ret)
+{
+	const json_t *value = json_object_get(object, "addressType");
+
+	if (!value || json_is_null(value))
+		*ret = NODE_FD;
+	else if (json_is_integer(value) && json_integer_value(value) == 4)
+		*ret = NODE_TCP4;
+	else if (json_is_integer(value) && json_integer_value(value) == 6)
+		*ret = NODE_TCP6;
+	else if (json_is_integer(value) && json_integer_value(value) == -1)
+		*ret = NODE_PIPE;
+	else if (json_is_string(value) && strcmp(json_string_value(value), "udp4") == 0)
+		*ret = NODE_UDP4;
+	else if (json_is_string(value) && strcmp(json_string_value(value), "udp6") == 0)
+		*ret = NODE_UDP6;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int decode_query(const json_t *object, struct node_query *q)
+{
+	int err = get_string(object, "address", &q->address);
+
+	err = err ? err : get_family(object, &q->family);
+	err = err ? err : get_small(object, "port", -1, 65535, -1, &q->port);
+	err = err ? err : get_small(object, "fd", -1, INT_MAX, -1, &q->fd);
+	err = err ? err : get_small(object, "index", 0, INT_MAX, 0, &q->index);
+	err = err ? err : get_small(object, "flags", 0, INT_MAX, 0, &q->flags);
+	err = err ? err : get_small(object, "backlog", INT_MIN, INT_MAX, 0, &q->backlog);
+	return err;
+}
+
+static int decode_reply(struct node_message *m)
+{
+	const json_t *name = json_object_get(m->tree, "sockname");
+	int err = get_small(m->tree, "errno", -4095, 4095, 0, &m->error);
+
+	m->accepted = json_is_true(json_object_get(m->tree, "accepted"));
+	err = err ? err : get_small(m->tree, "lane", 0, 255, -1, &m->lane);
+	if (json_is_object(name)) {
+		err = err ? err : get_string(name, "address", &m->host);
+		err = err ? err : get_small(name, "port", 0, 65535, 0, &m->port);
+	}
+	return err;
+}
+
+static enum node_type type_of_act(const json_t *tree)
+{
+	static const struct {
+		const char *act;
+		enum node_type type;
+	} acts[] = {
+	    {"online", NODE_ONLINE},         {"queryServer", NODE_QUERY},
+	    {"listening", NODE_LISTENING},   {"close", NODE_CLOSE},
+	    {"disconnect", NODE_DISCONNECT}, {"exitedAfterDisconnect", NODE_LEAVING},
+	    {"newconn", NODE_NEWCONN},
+	};
+	const json_t *act = json_object_get(tree, "act");
+
+	if (json_is_string(act))
+		for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+			if (strcmp(json_string_value(act), acts[i].act) == 0)
+				return acts[i].type;
+	return NODE_UNKNOWN;
+}
+
+static enum node_type type_of(const json_t *tree)
+{
+	const char *cmd = json_string_value(json_object_get(tree, "cmd"));
+
+	if (!cmd)
+		return NODE_UNKNOWN;
+	if (strcmp(cmd, "NODE_UMBEL_HELLO") == 0)
+		return NODE_UMBEL_HELLO;
+	if (strcmp(cmd, "NODE_UMBEL_LANE") == 0)
+		return NODE_UMBEL_LANE;
+	if (strcmp(cmd, "NODE_UMBEL_EXEC") == 0)
+		return NODE_UMBEL_EXEC;
+	if (strcmp(cmd, "NODE_CLUSTER") != 0)
+		return NODE_UNKNOWN;
+	return json_object_get(tree, "ack") ? NODE_REPLY : type_of_act(tree);
+}
+
+static int decode_fields(struct node_message *m)
+{
+	int err = get_int(m->tree, "seq", 0, INT64_MAX, -1, &m->seq);
+
+	err = err ? err : get_int(m->tree, "ack", INT64_MIN, INT64_MAX, -1, &m->ack);
+	err = err ? err : get_string(m->tree, "key", &m->key);
+	m->data = json_object_get(m->tree, "data");
+	m->type = type_of(m->tree);
+	if (err)
+		return err;
+	switch (m->type) {
+	case NODE_QUERY:
+	case NODE_LISTENING:
+		return decode_query(m->tree, &m->query);
+	case NODE_REPLY:
+		return decode_reply(m);
+	case NODE_CLOSE:
+	case NODE_NEWCONN:
+		return m->key ? 0 : -EINVAL;
+	case NODE_UMBEL_EXEC:
+		err = get_string(m->tree, "step", &m->step);
+		return err ? err : get_small(m->tree, "errno", 1, 4095, EINVAL, &m->error);
+	default:
+		return 0;
+	}
+}
+
+int node_decode(const char *text, size_t len, struct node_message *ret)
+{
+	struct node_message m = {.seq = -1, .ack = -1, .lane = -1};
+	json_error_t error;
+	int err;
+
+	m.tree = json_loadb(text, len, JSON_ALLOW_NUL, &error);
+	if (!m.tree)
+		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
+	err = decode_fields(&m);
+	if (err) {
+		json_decref(m.tree);
+		return err;
+	}
+	*ret = m;
+	return 0;
+}
+
+void node_message_finish(struct node_message *m)
+{
+	json_decref(m->tree);
+	m->tree = NULL;
+}
+
+/* ---- to text ---- */
+
+/* Takes the tree, which may be NULL: json_pack() without memory. */
+static char *dump(json_t *tree)
+{
+	char *text = tree ? json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(tree);
+	return text;
+}
+
+char *node_encode_act(const char *act, uint32_t seq)
+{
+	return dump(json_pack("{ss ss sI}", "cmd", "NODE_CLUSTER", "act", act, "seq", (json_int_t)seq));
+}
+
+static json_t *family_value(enum node_family family)
+{
+	switch (family) {
+	case NODE_TCP4:
+		return json_integer(4);
+	case NODE_TCP6:
+		return json_integer(6);
+	case NODE_PIPE:
+		return json_integer(-1);
+	case NODE_UDP4:
+		return json_string("udp4");
+	case NODE_UDP6:
+		return json_string("udp6");
+	case NODE_FD:
+		break;
+	}
+	return json_null();
+}
+
+char *node_encode_query(const char *act, const struct node_query *q, uint32_t seq)
+{
+	return dump(json_pack("{ss ss si sn ss? si so si si sI}", "cmd", "NODE_CLUSTER", "act", act,
+			      "index", q->index, "data", "address", q->address, "port", q->port,
+			      "addressType", family_value(q->family), "flags", q->flags, "backlog",
+			      q->backlog, "seq", (json_int_t)seq));
+}
+
+char *node_encode_close(const char *key, uint32_t seq)
+{
+	return dump(json_pack("{ss ss ss sI}", "cmd", "NODE_CLUSTER", "act", "close", "key", key, "seq",
+			      (json_int_t)seq));
+}
+
+char *node_encode_ack(int64_t ack, uint32_t seq)
+{
+	return dump(json_pack("{ss sI sI}", "cmd", "NODE_CLUSTER", "ack", (json_int_t)ack, "seq",
+			      (json_int_t)seq));
+}
+
+char *node_encode_accepted(int64_t ack, bool accepted, uint32_t seq)
+{
+	return dump(json_pack("{ss sI sb sI}", "cmd", "NODE_CLUSTER", "ack", (json_int_t)ack, "accepted",
+			      accepted, "seq", (json_int_t)seq));
+}
+
+char *node_encode_listen_reply(int64_t ack, const char *key, int error, json_t *data,
+			       const struct node_sockname *name, int lane, uint32_t seq)
+{
+	/* `data` is echoed also when it is null: a TLS worker dies without it. */
+	json_t *tree = json_pack("{ss so ss sI sO sI}", "cmd", "NODE_CLUSTER", "errno",
+				 error ? json_integer(error) : json_null(), "key", key, "ack",
+				 (json_int_t)ack, "data", data ? data : json_null(), "seq",
+				 (json_int_t)seq);
+
+	if (tree && !error && name->host)
+		json_object_set_new(tree, "sockname",
+				    json_pack("{ss ss si}", "address", name->host, "family",
+					      name->ipv6 ? "IPv6" : "IPv4", "port", name->port));
+	if (tree && lane >= 0)
+		json_object_set_new(tree, "lane", json_integer(lane));
+	return dump(tree);
+}
+
+char *node_encode_hello(void)
+{
+	return dump(json_pack("{ss si}", "cmd", "NODE_UMBEL_HELLO", "version", 1));
+}
+
+char *node_encode_lane(void)
+{
+	return dump(json_pack("{ss ss s{ss}}", "cmd", "NODE_HANDLE", "type", "umbel.Lane", "msg", "cmd",
+			      "NODE_UMBEL_LANE"));
+}
+
+char *node_encode_user_handle(const char *type, const char *json, size_t len, size_t *ret_len)
+{
+	/* Two pieces of constant text around the user's, which is not to become a tree. */
+	static const char head[] = "{\"cmd\":\"NODE_HANDLE\",\"type\":\"", middle[] = "\",\"msg\":";
+	size_t type_len = strlen(type), size = sizeof(head) + type_len + sizeof(middle) + len + 1;
+	char *text = malloc(size), *p = text;
+
+	if (!text)
+		return NULL;
+	p = mempcpy(p, head, sizeof(head) - 1);
+	p = mempcpy(p, type, type_len);
+	p = mempcpy(p, middle, sizeof(middle) - 1);
+	p = mempcpy(p, json, len);
+	*p++ = '}';
+	*ret_len = (size_t)(p - text);
+	return text;
+}
+
+size_t node_write_newconn(char *out, size_t size, const char *key_json, uint32_t seq)
+{
+	int n = snprintf(out, size,
+			 "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":"
+			 "\"NODE_CLUSTER\",\"act\":\"newconn\",\"key\":%s,\"seq\":%u}}",
+			 key_json, seq);
+
+	return n > 0 && (size_t)n < size ? (size_t)n : 0;
+}
+
+char *node_encode_string(const char *text)
+{
+	return dump(json_string(text));
+}
