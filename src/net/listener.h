@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 
+#include <stdbool.h>
 #include <uv.h>
 
 struct listener;

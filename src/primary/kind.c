@@ -1,0 +1,82 @@
+#include "primary/kind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_one_of(const char *path, const char *const *names)
+{
+	const char *slash = strrchr(path, '/');
+
+	for (; *names; names++)
+		if (strcmp(slash ? slash + 1 : path, *names) == 0)
+			return true;
+	return false;
+}
+
+static const char *const node_names[] = {"node", "nodejs", NULL};
+static const char *const launchers[] = {"npm", "npx", "yarn", "pnpm", "tsx", NULL};
+
+/* Whether line ("#!/usr/bin/env -S node --flag") names Node. Cuts it up. */
+static bool shebang_is_node(char *line)
+{
+	char *rest = line + 2, *word = strtok_r(rest, " \t", &rest);
+	static const char *const env_names[] = {"env", NULL};
+
+	if (word && is_one_of(word, env_names))
+		do
+			word = strtok_r(NULL, " \t", &rest);
+		while (word && (word[0] == '-' || strchr(word, '=')));
+	return word && is_one_of(word, node_names);
+}
+
+static bool script_is_node(const char *path)
+{
+	char line[256]; /* the kernel reads as much (BINPRM_BUF_SIZE) */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, line, sizeof(line) - 1);
+	close(fd);
+	if (n < 3 || line[0] != '#' || line[1] != '!')
+		return false;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return shebang_is_node(line);
+}
+
+enum kind kind_of_program(const char *name, const char *path)
+{
+	char *real = NULL;
+	bool node;
+
+	if (is_one_of(name, launchers))
+		return KIND_CHANNEL;
+	real = realpath(path, NULL);
+	node = is_one_of(real ? real : path, node_names) || script_is_node(path);
+	free(real);
+	return node ? KIND_NODE : KIND_CHANNEL;
+}
+
+static const char *const kind_names[] = {
+    [KIND_AUTO] = "auto", [KIND_NODE] = "node", [KIND_CHANNEL] = "channel", [KIND_NONE] = "none"};
+
+const char *kind_name(enum kind kind)
+{
+	return kind_names[kind];
+}
+
+int kind_from_name(const char *name, enum kind *ret)
+{
+	for (int i = KIND_AUTO; i <= KIND_NONE; i++)
+		if (strcmp(name, kind_names[i]) == 0) {
+			*ret = (enum kind)i;
+			return 0;
+		}
+	return -EINVAL;
+}

@@ -1,0 +1,20 @@
+/* kind: what a program is, so that it is started as the worker it understands. */
+#ifndef UMBEL_PRIMARY_KIND_H
+#define UMBEL_PRIMARY_KIND_H
+
+enum kind {
+	KIND_AUTO,
+	KIND_NODE,    /* Node's channel: NODE_CHANNEL_FD and NODE_UNIQUE_ID */
+	KIND_CHANNEL, /* the same channel, announced as UMBEL_CHANNEL */
+	KIND_NONE,    /* no channel: a process that is only supervised */
+};
+
+/* name: as the user wrote it; path: the file it stands for. Launchers (npm, npx, yarn, pnpm, tsx) are
+ * Node scripts themselves, but their child is the worker: KIND_CHANNEL. Node by its real name or by a
+ * script's #! line: KIND_NODE. Everything else: KIND_CHANNEL. */
+enum kind kind_of_program(const char *name, const char *path);
+
+const char *kind_name(enum kind kind);              /* "node" */
+int kind_from_name(const char *name, enum kind *ret); /* -EINVAL */
+
+#endif

@@ -1,0 +1,205 @@
+#include "primary/spawn.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { GROUPS_MAX = 1024, FIRST_FREE_FD = SPAWN_CHANNEL_FD + 1 };
+
+struct child_groups {
+	int count; /* -1: leave them */
+	gid_t list[GROUPS_MAX];
+};
+
+/* ---- in the child: only async-signal-safe calls, the primary may have threads ---- */
+
+static void child_fail(int channel, const char *step, int error)
+{
+	char line[128] = "{\"cmd\":\"NODE_UMBEL_EXEC\",\"step\":\"", digits[8];
+	char *p = line + strlen(line), *d = digits + sizeof(digits);
+	ssize_t ignored;
+
+	p = stpcpy(p, step);
+	p = stpcpy(p, "\",\"errno\":");
+	for (*--d = '\0'; error > 0; error /= 10)
+		*--d = (char)('0' + error % 10);
+	p = stpcpy(p, d);
+	p = stpcpy(p, "}\n");
+	ignored = write(channel, line, (size_t)(p - line));
+	(void)ignored;
+	_exit(127);
+}
+
+static void child_signals(void)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	/* exec resets handlers, but not what is ignored. */
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* First out of the way, then into place: a target may be the number of another's source. */
+static int child_descriptors(const struct spawn *s, int *ret_channel)
+{
+	int from[4] = {s->stdio[0], s->stdio[1], s->stdio[2], s->channel};
+
+	for (int i = 0; i < 4; i++) {
+		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+		if (from[i] < 0)
+			return errno;
+	}
+	*ret_channel = from[3];
+	for (int i = 0; i < 3; i++)
+		if (dup2(from[i], i) < 0)
+			return errno;
+	if (dup3(from[3], SPAWN_CHANNEL_FD, s->keep_channel ? 0 : O_CLOEXEC) < 0)
+		return errno;
+	*ret_channel = SPAWN_CHANNEL_FD;
+	close_range(FIRST_FREE_FD, ~0U, 0);
+	return 0;
+}
+
+static int child_user(const struct spawn *s, const struct child_groups *groups)
+{
+	if (groups->count >= 0 && setgroups((size_t)groups->count, groups->list) < 0)
+		return errno;
+	if (s->gid >= 0 && setresgid((gid_t)s->gid, (gid_t)s->gid, (gid_t)s->gid) < 0)
+		return errno;
+	if (s->uid >= 0 && setresuid((uid_t)s->uid, (uid_t)s->uid, (uid_t)s->uid) < 0)
+		return errno;
+	return 0;
+}
+
+static void child(const struct spawn *s, const struct child_groups *groups, pid_t primary)
+{
+	int channel = s->channel;
+	int error = child_descriptors(s, &channel);
+
+	if (error)
+		child_fail(channel, "descriptors", error);
+	setpgid(0, 0);
+	setrlimit(RLIMIT_NOFILE, &s->nofile);
+	error = child_user(s, groups);
+	if (error)
+		child_fail(channel, "user", error);
+	if (s->cwd && chdir(s->cwd) < 0)
+		child_fail(channel, "chdir", errno);
+	/* After the change of user, which clears it. The primary may have died before. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != primary)
+		_exit(127);
+	child_signals();
+	execve(s->path, s->argv, s->env);
+	child_fail(channel, "exec", errno);
+}
+
+/* ---- in the primary ---- */
+
+static int find_groups(const struct spawn *s, struct child_groups *ret)
+{
+	struct passwd *user;
+
+	ret->count = -1;
+	if (s->uid < 0 || (uid_t)s->uid == geteuid())
+		return 0;
+	ret->count = 0;
+	user = getpwuid((uid_t)s->uid);
+	if (!user)
+		return 0; /* a number without a name has no supplementary groups */
+	ret->count = GROUPS_MAX;
+	if (getgrouplist(user->pw_name, s->gid >= 0 ? (gid_t)s->gid : user->pw_gid, ret->list,
+			 &ret->count) < 0)
+		return -E2BIG;
+	return 0;
+}
+
+int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd)
+{
+	struct child_groups groups;
+	sigset_t all, before;
+	pid_t primary = getpid(), pid;
+	int pidfd, err = find_groups(s, &groups);
+
+	if (err)
+		return err;
+	/* A handler of ours must not run in the child. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	if (pid == 0)
+		child(s, &groups, primary);
+	err = pid < 0 ? -errno : 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err)
+		return err;
+	setpgid(pid, pid); /* here too: a signal to the group may come before the child is there */
+	pidfd = pidfd_open(pid, 0);
+	if (pidfd < 0) {
+		err = -errno;
+		kill(pid, SIGKILL);
+		waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED);
+		return err;
+	}
+	*ret_pid = pid;
+	*ret_pidfd = pidfd;
+	return 0;
+}
+
+static int check_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return access(path, X_OK) < 0 ? -errno : 0;
+}
+
+static int join(char *out, size_t size, const char *dir, size_t dir_len, const char *name)
+{
+	int n = snprintf(out, size, "%.*s%s%s", (int)dir_len, dir, dir_len ? "/" : "", name);
+
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int spawn_find(const char *name, const char *cwd, char *out, size_t size)
+{
+	const char *path = getenv("PATH"), *end;
+	int err, best = -ENOENT;
+
+	if (strchr(name, '/')) {
+		bool in_cwd = name[0] != '/' && cwd;
+
+		err = join(out, size, in_cwd ? cwd : "", in_cwd ? strlen(cwd) : 0, name);
+		return err ? err : check_program(out);
+	}
+	if (!name[0])
+		return -ENOENT;
+	for (path = path ? path : "/usr/local/bin:/usr/bin:/bin"; *path; path = *end ? end + 1 : end) {
+		end = strchrnul(path, ':');
+		err = join(out, size, path, (size_t)(end - path), name);
+		err = err ? err : check_program(out);
+		if (!err)
+			return 0;
+		if (err == -EACCES)
+			best = err; /* as execvp(3): a later directory may have a better one */
+	}
+	return best;
+}

@@ -1,0 +1,33 @@
+/* spawn: one process from fork to exec. What it inherits is exactly what is named here. */
+#ifndef UMBEL_PRIMARY_SPAWN_H
+#define UMBEL_PRIMARY_SPAWN_H
+
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define SPAWN_CHANNEL_FD 3 /* where the program finds its channel: Node's habit */
+
+struct spawn {
+	const char *path;   /* resolved: no search in PATH is done here */
+	char *const *argv;
+	char *const *env;   /* all of it */
+	const char *cwd;    /* NULL: ours */
+	int64_t uid, gid;   /* -1: ours */
+	int stdio[3];       /* descriptors to become 0, 1, 2 */
+	int channel;        /* to become SPAWN_CHANNEL_FD; also tells of a failed exec, see below */
+	bool keep_channel;  /* false: it is closed by the exec */
+	struct rlimit nofile; /* what this process had before it raised its own */
+};
+
+/* Forks and executes: own process group, empty signal mask, default dispositions, killed when this
+ * thread ends, every other descriptor closed. The descriptors stay the caller's. 0, or -errno of what
+ * failed before or in fork(2). What fails in the child is written to the channel as one
+ * NODE_UMBEL_EXEC line, and the child exits with 127. */
+int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd);
+
+/* Finds what execvp(3) would run: name as it is with a slash, else through PATH. Into out[size].
+ * -ENOENT, -EACCES (not executable), -EISDIR, -ENAMETOOLONG. */
+int spawn_find(const char *name, const char *cwd, char *out, size_t size);
+
+#endif
