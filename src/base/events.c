@@ -39,10 +39,8 @@ struct queued_event *events_add(struct events *e, enum umbel_event_type type, st
 {
 	struct queued_event *q = malloc(sizeof(*q) + len + 1);
 
-	if (!q) {
-		e->lost = true;
+	if (!q)
 		return NULL;
-	}
 	memset(q, 0, sizeof(*q));
 	q->event.type = type;
 	q->event.worker = w;
@@ -69,7 +67,7 @@ int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
 	struct queued_event *q;
 	int err = 0;
 
-	for (int i = 0; i < EVENTS_IN_ONE_TURN && !err && (q = TAILQ_FIRST(&e->queue)); i++) {
+	for (int i = 0; i < EVENTS_IN_ONE_TURN && !err && !e->closed && (q = TAILQ_FIRST(&e->queue)); i++) {
 		enum umbel_event_type type = q->event.type;
 
 		TAILQ_REMOVE(&e->queue, q, link);

@@ -22,13 +22,13 @@ struct events {
 		umbel_handler *f;
 		void *data;
 	} handlers[UMBEL_EVENT_COUNT];
-	bool lost; /* an event could not be stored: out of memory */
+	bool closed; /* the user is done with all of it: nothing more is told */
 };
 
 void events_init(struct events *e);
 void events_finish(struct events *e); /* drops what was not told */
 
-/* Appends an event whose text[] holds text (len bytes and a NUL). NULL: no memory; `lost` is set. */
+/* Appends an event whose text[] holds text (len bytes and a NUL). NULL: no memory. */
 struct queued_event *events_add(struct events *e, enum umbel_event_type type, struct umbel_worker *w,
 				const char *text, size_t len);
 

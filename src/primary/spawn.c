@@ -14,6 +14,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { GROUPS_MAX = 1024, FIRST_FREE_FD = SPAWN_CHANNEL_FD + 1 };

@@ -1,0 +1,22 @@
+/* settings: the primary's own copy of struct umbel_settings, checked; and the vectors of strings
+ * that it is made of. */
+#ifndef UMBEL_PRIMARY_SETTINGS_H
+#define UMBEL_PRIMARY_SETTINGS_H
+
+#include "base/reason.h"
+#include "umbel.h"
+
+/* A deep copy of a NULL-terminated vector; NULL stays NULL. 0 or -ENOMEM. */
+int strings_copy(char *const *from, char ***ret);
+void strings_free(char **strings);
+
+/* Copies and checks. -EINVAL with a reason that names the field, -ENOMEM. */
+int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret, struct reason *reason);
+void settings_finish(struct umbel_settings *s);
+
+/* The environment of a worker, a new vector: `base` without what belongs to the primary alone
+ * (NOTIFY_SOCKET, WATCHDOG_*, LISTEN_*, NODE_CHANNEL_*, NODE_UNIQUE_ID, UMBEL_*), then each of `more`
+ * (NULL-terminated list of vectors, each may be NULL), a later one replacing an earlier of its name. */
+int environment_build(char *const *base, char *const *const *more, size_t more_count, char ***ret);
+
+#endif

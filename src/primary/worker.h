@@ -1,0 +1,80 @@
+/* worker: one process of the program, from fork to death: its channel, its lane, what it was handed
+ * and has not answered, how it is asked to leave. */
+#ifndef UMBEL_PRIMARY_WORKER_H
+#define UMBEL_PRIMARY_WORKER_H
+
+#include "primary/cluster.h"
+#include "primary/kind.h"
+#include "umbel.h"
+#include "wire/channel.h"
+#include "wire/lane.h"
+
+/* Something sent with a descriptor and not answered: Node's ACK, then, for a connection, `accepted`. */
+struct handoff {
+	TAILQ_ENTRY(handoff) link;
+	struct share *share; /* NULL: no connection, or its listener is closed */
+	int fd;              /* a connection is kept until it is accepted; -1 */
+	int64_t seq;         /* of the newconn; -1: no connection */
+	bool acked;
+	unsigned refusals;
+};
+TAILQ_HEAD(handoffs, handoff);
+
+struct umbel_worker {
+	TAILQ_ENTRY(umbel_worker) link, dirty_link;
+	struct cluster *cluster;
+	struct slot *slot;
+	int slot_number; /* stays when the slot has its successor */
+	uint32_t id;
+	pid_t pid;
+	int pidfd;
+	uint64_t started_ms; /* of uv_hrtime() */
+	enum umbel_state state;
+	enum kind kind;
+	bool asked;           /* it, we or the user said: leave */
+	bool online, listened;
+	bool connected;       /* its end of the channel is open */
+	bool is_libumbel;     /* it said so */
+	bool told_disconnect; /* act:disconnect is sent */
+	bool wants_writable;  /* umbel_send() said -EAGAIN */
+	bool dirty, watches_output;
+	int exec_error;       /* of the child; 0: there is a program */
+	char exec_step[16];
+	uint32_t seq;
+	void *data;
+	int stdio[3];
+
+	uv_poll_t death, channel_poll;
+	uv_timer_t grace;
+	unsigned references; /* open handles, and the GONE that was not told */
+	struct channel channel;
+
+	struct handoffs handoffs;
+	int unanswered; /* connections among them */
+	uint64_t handed;
+	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
+	unsigned lane_credit;   /* connections that surely have room */
+	struct lane_batch lane_out;
+};
+
+/* Starts a process in the slot. On error nothing has changed; the reason is set. */
+int worker_start(struct cluster *c, struct slot *slot, struct umbel_worker **ret);
+
+void worker_ask(struct umbel_worker *w);  /* leave: drain, part, end; KILL when the grace is over */
+void worker_kill_group(struct umbel_worker *w, int sig);
+int worker_send(struct umbel_worker *w, const char *json, size_t len, int fd);
+void worker_destroy(struct umbel_worker *w); /* kill, reap, no events: the cluster is being closed */
+void worker_flush(struct umbel_worker *w);
+
+/* ---- for sharing.c ---- */
+
+/* Unanswered connections, or ROTATION_FULL. */
+int worker_load(struct umbel_worker *w);
+/* Queues a connection. By the lane: fd is lent until worker_flush_lane(). Else it is taken. */
+int worker_hand(struct umbel_worker *w, struct share *share, int fd, unsigned refusals);
+bool worker_has_lane(const struct umbel_worker *w);
+int worker_flush_lane(struct umbel_worker *w); /* afterwards lane_out.count is 0, unless it failed */
+void worker_reply(struct umbel_worker *w, char *text); /* an internal message; takes text */
+void worker_forget_share(struct umbel_worker *w, const struct share *share);
+
+#endif

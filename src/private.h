@@ -1,0 +1,44 @@
+/* private: what the command needs of a primary beyond umbel.h. Not installed, not exported. */
+#ifndef UMBEL_PRIVATE_H
+#define UMBEL_PRIVATE_H
+
+#include "umbel.h"
+
+struct uv_loop_s;
+
+/* umbel_open() without a look at the environment: the command is always the primary. */
+int umbel_open_primary(int argc, char **argv, struct umbel **ret);
+
+/* "auto", "node", "channel", "none"; for workers started from now on. -EINVAL: another word. */
+int umbel_set_share(struct umbel *u, const char *share);
+
+/* What exec stands for, as a worker would be started: 0, or -errno with a reason. */
+int umbel_check_program(struct umbel *u);
+
+struct uv_loop_s *umbel_loop(struct umbel *u); /* for handles of the command's own */
+int umbel_turn(struct umbel *u);               /* umbel_dispatch() that waits for something to do */
+
+/* umbel_worker_fd(), now the caller's. */
+int umbel_take_stdio(struct umbel_worker *w, int stdio);
+
+struct umbel_listener_info {
+	const char *address;
+	unsigned workers;  /* that serve it */
+	uint64_t handed;
+	uint64_t skipped;
+	unsigned pending;  /* came back from a worker and wait for another */
+};
+typedef void umbel_listener_visit(const struct umbel_listener_info *info, void *data);
+void umbel_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data);
+
+struct umbel_worker_info {
+	unsigned restarts; /* of its slot */
+	int64_t up_ms;
+	uint64_t handed;
+	unsigned queued;   /* handed and not yet taken, as far as is known */
+	const char *kind;
+	bool has_no_program; /* the exec failed */
+};
+void umbel_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);
+
+#endif

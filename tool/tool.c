@@ -1,0 +1,77 @@
+#include "tool.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_LENGTH = 64, MOST_WORKERS = 1024 };
+
+int complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("umbel: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return EXIT_USAGE;
+}
+
+int parse_duration(const char *text, uint32_t *ret_ms)
+{
+	static const struct {
+		const char *name;
+		unsigned ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}};
+	char *end;
+	unsigned long value;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (strcmp(end, units[i].name) == 0 && !errno && value <= INT_MAX / units[i].ms) {
+			*ret_ms = (uint32_t)value * units[i].ms;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+int parse_count(const char *text, int cpus, int *ret)
+{
+	char *end;
+	long value;
+
+	if (strcmp(text, "max") == 0)
+		text = "0";
+	if (!isdigit((unsigned char)text[0]) && !(text[0] == '-' && isdigit((unsigned char)text[1])))
+		return -EINVAL;
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (*end)
+		return -EINVAL;
+	if (errno || value > MOST_WORKERS)
+		return -ERANGE;
+	if (value <= 0)
+		value = cpus + value > 1 ? cpus + value : 1;
+	*ret = (int)value;
+	return 0;
+}
+
+int is_name(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len == 0 || len > NAME_LENGTH || text[0] == '.' || text[0] == '-')
+		return 0;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)text[i]) && !strchr("_.-", text[i]))
+			return 0;
+	return 1;
+}

@@ -1,0 +1,36 @@
+/* tool: what the verbs of the command share. */
+#ifndef UMBEL_TOOL_H
+#define UMBEL_TOOL_H
+
+#include <stdint.h>
+
+/* Exit statuses, the same for every verb. */
+enum {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1, /* the app failed */
+	EXIT_USAGE = 2,  /* bad usage or configuration, found before a worker ran */
+	EXIT_NO_APP = 3, /* no such app */
+};
+
+struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv); /* argv[0] is the verb */
+	const char *usage;                 /* after "umbel " */
+	const char *help;                  /* one line */
+};
+
+extern const struct verb verb_run, verb_list, verb_status, verb_stop;
+
+/* One line on stderr with "umbel: " in front. Returns EXIT_USAGE. */
+int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* "30s", "1500ms", "2m", "1h", "7" (seconds). 0 or -EINVAL. */
+int parse_duration(const char *text, uint32_t *ret_ms);
+
+/* "4", "max", "0" (max), "-1" (max less one). 0, -EINVAL, or -ERANGE: over the most. */
+int parse_count(const char *text, int cpus, int *ret);
+
+/* Whether text may be the name of an app: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. */
+int is_name(const char *text);
+
+#endif
