@@ -35,15 +35,15 @@ static struct reason open_reason; /* of an umbel_open() that gave no umbel */
 
 /* ---- both roles ---- */
 
-static int umbel_new(struct umbel **ret)
+static struct umbel *umbel_new(void)
 {
 	struct umbel *u = calloc(1, sizeof(*u));
 
-	if (!u)
-		return reason_set(&open_reason, -ENOMEM, "out of memory");
-	events_init(&u->events);
-	*ret = u;
-	return 0;
+	if (u)
+		events_init(&u->events);
+	else
+		reason_set(&open_reason, -ENOMEM, "out of memory");
+	return u;
 }
 
 static int open_failed(struct umbel *u, int err)
@@ -55,11 +55,11 @@ static int open_failed(struct umbel *u, int err)
 
 int umbel_open_primary(int argc, char **argv, struct umbel **ret)
 {
-	struct umbel *u;
-	int err = umbel_new(&u);
+	struct umbel *u = umbel_new();
+	int err;
 
-	if (err)
-		return err;
+	if (!u)
+		return -ENOMEM;
 	err = cluster_open(argc, argv, &u->events, &u->reason, &u->cluster);
 	if (err)
 		return open_failed(u, err);
@@ -74,9 +74,9 @@ int umbel_open(int argc, char **argv, struct umbel **ret)
 
 	if (!self_is_worker())
 		return umbel_open_primary(argc, argv, ret);
-	err = umbel_new(&u);
-	if (err)
-		return err;
+	u = umbel_new();
+	if (!u)
+		return -ENOMEM;
 	err = self_open(u, &u->events, &u->reason, &u->self);
 	if (err)
 		return open_failed(u, err);

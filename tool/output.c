@@ -33,6 +33,7 @@ struct worker_pipe {
 };
 
 struct output {
+	uv_loop_t *loop;
 	uv_poll_t poll;
 	int fd;
 	bool is_file;   /* cannot be polled, and never makes us wait */
@@ -188,6 +189,7 @@ struct output *output_open(uv_loop_t *loop, int fd, output_gone *gone, void *dat
 	if (!o)
 		return NULL;
 	TAILQ_INIT(&o->pipes);
+	o->loop = loop;
 	o->gone = gone;
 	o->data = data;
 	open_own(o, fd);
@@ -305,7 +307,7 @@ struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, str
 {
 	struct worker_pipe *p = calloc(1, sizeof(*p) + strlen(prefix) + 1);
 
-	if (!p || uv_poll_init(to->poll.loop, &p->poll, fd) < 0) {
+	if (!p || uv_poll_init(to->loop, &p->poll, fd) < 0) {
 		free(p);
 		return NULL;
 	}

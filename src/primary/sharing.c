@@ -114,18 +114,20 @@ static int seat_load(const void *seats, unsigned seat)
 	return w->id == choice->not_to ? ROTATION_FULL : worker_load(w);
 }
 
-static struct subscription *choose(struct share *s, uint32_t not_to)
+static int choose(const struct share *s)
 {
+	uint32_t not_to = s->pending_count ? s->pending[0].refused_by : 0;
 	struct choice choice = {s, s->seat_count > 1 ? not_to : 0};
-	int seat = rotation_choose(&choice, s->seat_count, s->last, seat_load);
 
-	if (seat < 0)
-		return NULL;
-	for (unsigned i = (s->last + 1) % s->seat_count; i != (unsigned)seat;
-	     i = (i + 1) % s->seat_count)
+	return rotation_choose(&choice, s->seat_count, s->last, seat_load);
+}
+
+/* There is a connection for the chosen one: now it is its turn that is over. */
+static void take_turn(struct share *s, unsigned seat)
+{
+	for (unsigned i = (s->last + 1) % s->seat_count; i != seat; i = (i + 1) % s->seat_count)
 		s->seats[i].skipped++;
-	s->last = (unsigned)seat;
-	return &s->seats[seat];
+	s->last = seat;
 }
 
 static int pending_add(struct share *s, struct pending p)
@@ -212,17 +214,18 @@ static void share_dispatch(struct share *s)
 
 	share_set_waiting(s, false);
 	for (n = 0; n < ROUND; n++) {
-		struct subscription *to = choose(s, s->pending_count ? s->pending[0].refused_by : 0);
+		int seat = choose(s);
 		struct pending p;
 
-		if (!to) {
+		if (seat < 0) {
 			listener_pause(&s->listener);
 			share_set_waiting(s, true);
 			break;
 		}
-		if (next_connection(s, to->worker, &p) < 0)
+		if (next_connection(s, s->seats[seat].worker, &p) < 0)
 			break;
-		round_hand(&r, s, to, &p);
+		take_turn(s, (unsigned)seat);
+		round_hand(&r, s, &s->seats[seat], &p);
 	}
 	for (unsigned i = 0; i < r.touched_count; i++)
 		round_flush(&r, s, r.touched[i]);

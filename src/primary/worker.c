@@ -783,7 +783,7 @@ int worker_start(struct cluster *c, struct slot *slot, struct umbel_worker **ret
 {
 	char path[PATH_MAX];
 	struct umbel_worker *w;
-	enum kind kind;
+	enum kind kind = KIND_NONE;
 	int ends[2], err = find_program(c, &kind, path, sizeof(path));
 
 	if (err)

@@ -732,7 +732,7 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 {
 	struct self *s;
 	long id;
-	int channel, err = find_channel(reason, &channel);
+	int channel = -1, err = find_channel(reason, &channel);
 
 	if (err)
 		return err;

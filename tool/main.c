@@ -1,0 +1,51 @@
+/* main: umbel VERB. Finds the verb, prints help and version. */
+#include "tool.h"
+#include "umbel.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb *const verbs[] = {&verb_run};
+
+enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+static const struct verb *find(const char *name)
+{
+	for (int i = 0; i < VERBS; i++)
+		if (strcmp(verbs[i]->name, name) == 0)
+			return verbs[i];
+	return NULL;
+}
+
+static int help(const char *name)
+{
+	const struct verb *verb = name ? find(name) : NULL;
+
+	if (name && !verb)
+		return complain("there is no verb '%s'; 'umbel help' lists them", name);
+	puts("umbel: a program as N supervised workers that share its ports\n");
+	for (int i = 0; i < VERBS; i++)
+		if (!verb || verb == verbs[i])
+			printf("umbel %s\n    %s\n\n", verbs[i]->usage, verbs[i]->help);
+	return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *verb;
+
+	if (argc < 2)
+		return complain("what to do? 'umbel help' lists the verbs; for example: "
+				"umbel run -- node app.js");
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+		printf("umbel %u.%u.%u\n", umbel_version() >> 16, umbel_version() >> 8 & 255,
+		       umbel_version() & 255);
+		return EXIT_DONE;
+	}
+	if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help(argc > 2 ? argv[2] : NULL);
+	verb = find(argv[1]);
+	if (!verb)
+		return complain("there is no verb '%s'; 'umbel help' lists them", argv[1]);
+	return verb->run(argc - 1, argv + 1);
+}
