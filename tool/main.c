@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {&verb_run};
+static const struct verb *const verbs[] = {&verb_run, &verb_list, &verb_status, &verb_stop};
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 

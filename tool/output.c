@@ -235,10 +235,37 @@ void output_close(struct output *o)
 
 /* ---- workers' pipes ---- */
 
+static size_t plain_length(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && text[n] != '\r' && text[n] != '\033')
+		n++;
+	return n;
+}
+
+/* On a terminal a worker's ESC and CR would be orders to it. */
+static void append_escaped(struct output *o, const char *text, size_t len)
+{
+	const char *end = text + len;
+
+	while (text < end) {
+		size_t plain = plain_length(text, (size_t)(end - text));
+
+		append(o, text, plain);
+		text += plain;
+		if (text < end)
+			append(o, *text++ == '\r' ? "\\r" : "\\e", 2);
+	}
+}
+
 static void emit(struct worker_pipe *p, const char *text, size_t len)
 {
 	append(p->to, p->prefix, strlen(p->prefix));
-	append(p->to, text, len);
+	if (p->to->is_terminal)
+		append_escaped(p->to, text, len);
+	else
+		append(p->to, text, len);
 	append(p->to, "\n", 1);
 }
 

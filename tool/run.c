@@ -4,8 +4,12 @@
 #include "tool.h"
 #include "umbel.h"
 
+#include "admin/control.h"
+#include "admin/report.h"
+#include "admin/runtime.h"
 #include "base/fd.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +23,10 @@
 struct run {
 	struct umbel *umbel;
 	struct output *out, *err;
+	struct runtime runtime;
+	int lock; /* on NAME.lock; -1: no runtime directory */
+	struct report report;
+	struct control *control; /* NULL: no runtime directory */
 	uv_poll_t signals;
 	int signalfd;
 	char name[65];
@@ -48,6 +56,15 @@ static struct colours colours(const struct output *o)
 	if (output_is_terminal(o) && !getenv("NO_COLOR"))
 		return (struct colours){"\033[36m", "\033[32m", "\033[31m", "\033[0m"};
 	return (struct colours){"", "", "", ""};
+}
+
+/* What a worker wrote must not steer our terminal. */
+static char *clean(char *text)
+{
+	for (char *p = text; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
+	return text;
 }
 
 static void say(struct run *r, const char *text)
@@ -98,19 +115,31 @@ static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 	}
 	*umbel_worker_data(e->worker) = p;
 	say_of(r, e->worker, true, "started");
+	control_tell(r->control, e);
 }
 
 static void on_online(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	((struct run *)data)->any_ran = true;
+	struct run *r = data;
+
+	r->any_ran = true;
+	control_tell(r->control, e);
+}
+
+/* Its message and other things that are for `events` only. */
+static void on_other(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	control_tell(((struct run *)data)->control, e);
 }
 
 static void on_listening(struct umbel *u, const struct umbel_event *e, void *data)
 {
+	struct run *r = data;
 	char text[5000];
 
 	snprintf(text, sizeof(text), "listens on %s", e->listening.address);
-	say_of(data, e->worker, true, text);
+	say_of(r, e->worker, true, clean(text));
+	control_tell(r->control, e);
 }
 
 static void drain_pipes(const struct umbel_worker *w)
@@ -143,11 +172,14 @@ static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *da
 	if (!left)
 		snprintf(r->last_error, sizeof(r->last_error), "the last one %s", text);
 	say_of(r, e->worker, left, text);
+	report_note_exit(&r->report, umbel_worker_slot(e->worker), text);
+	control_tell(r->control, e);
 }
 
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct pipes *p = *umbel_worker_data(e->worker);
+	struct run *r = data;
 
 	drain_pipes(e->worker);
 	if (p) {
@@ -155,6 +187,7 @@ static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 		pipe_close(p->err);
 	}
 	free(p);
+	control_tell(r->control, e);
 }
 
 static void stop(struct run *r)
@@ -169,7 +202,7 @@ static void stop(struct run *r)
 		snprintf(text, sizeof(text), "stopping %d worker%s", alive, alive == 1 ? "" : "s");
 		say(r, text);
 	}
-	r->stopping = true;
+	r->stopping = r->report.stopping = true;
 	umbel_stop(r->umbel);
 }
 
@@ -191,8 +224,9 @@ static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 	struct run *r = data;
 	struct colours c = colours(r->err);
 	struct umbel_worker_info info;
-	char why[1024];
+	char why[5000];
 
+	control_tell(r->control, e);
 	if (!e->worker) {
 		snprintf(why, sizeof(why), "%s; %s", e->result.why, r->last_error);
 		fail(r, EXIT_FAILED, why);
@@ -204,10 +238,11 @@ static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 		fail(r, EXIT_USAGE, e->result.why);
 		return;
 	}
-	snprintf(r->last_error, sizeof(r->last_error), "%s", e->result.why);
+	snprintf(why, sizeof(why), "%s", e->result.why);
+	snprintf(r->last_error, sizeof(r->last_error), "the last one %.400s", clean(why));
 	output_printf(r->err, "%sumbel:%s slot %d pid %d: %s%s%s\n", c.name, c.off,
-		      umbel_worker_slot(e->worker), (int)umbel_worker_pid(e->worker), c.bad,
-		      e->result.why, c.off);
+		      umbel_worker_slot(e->worker), (int)umbel_worker_pid(e->worker), c.bad, why,
+		      c.off);
 }
 
 static void watch_events(struct run *r)
@@ -218,9 +253,20 @@ static void watch_events(struct run *r)
 	umbel_on(r->umbel, UMBEL_EXIT, on_exit_event, r);
 	umbel_on(r->umbel, UMBEL_GONE, on_gone, r);
 	umbel_on(r->umbel, UMBEL_FAILED, on_failed, r);
+	umbel_on(r->umbel, UMBEL_MESSAGE, on_other, r);
+	umbel_on(r->umbel, UMBEL_DISCONNECT, on_other, r);
 }
 
 /* ---- signals ---- */
+
+/* Once: a terminal that hangs up is told by several. */
+static void on_output_gone(void *data)
+{
+	struct run *r = data;
+
+	if (!r->stopping)
+		stop(r);
+}
 
 static void on_signal(uv_poll_t *poll, int status, int events)
 {
@@ -241,7 +287,7 @@ static void on_signal(uv_poll_t *poll, int status, int events)
 		break;
 	case SIGHUP: /* from the kernel: the terminal is gone. From somebody: not a request yet */
 		if (info.ssi_code == SI_KERNEL) {
-			stop(r);
+			on_output_gone(r);
 			break;
 		} /* fall through */
 	default:
@@ -267,14 +313,6 @@ static int watch_signals(struct run *r)
 	uv_poll_init(umbel_loop(r->umbel), &r->signals, r->signalfd);
 	r->signals.data = r;
 	return uv_poll_start(&r->signals, UV_READABLE, on_signal);
-}
-
-static void on_output_gone(void *data)
-{
-	struct run *r = data;
-
-	if (!r->stopping)
-		stop(r); /* as a terminal that hangs up */
 }
 
 /* ---- options ---- */
@@ -393,6 +431,48 @@ static int parse_options(struct run *r, int argc, char **argv)
 	return 0;
 }
 
+/* ---- control ---- */
+
+static void on_stop_request(bool now, void *data)
+{
+	struct run *r = data;
+
+	if (!r->stopping)
+		stop(r);
+	if (now)
+		umbel_stop(r->umbel);
+}
+
+/* Without a directory that we may use it runs all the same, and nobody can ask it anything. */
+static int claim_name(struct run *r)
+{
+	int err = runtime_open(&r->runtime, true);
+
+	if (err) {
+		complain("no control socket: %s: %s", r->runtime.path, strerror(-err));
+		return 0;
+	}
+	r->lock = runtime_lock(&r->runtime, r->name);
+	if (r->lock == -EWOULDBLOCK)
+		return complain("%s is running already; give this one another --name", r->name);
+	if (r->lock < 0)
+		complain("no control socket: %s/%s.lock: %s", r->runtime.path, r->name,
+			 strerror(-r->lock));
+	return 0;
+}
+
+static void open_control(struct run *r)
+{
+	int err;
+
+	if (r->lock < 0)
+		return;
+	err = control_open(umbel_loop(r->umbel), &r->runtime, &r->report, on_stop_request, r,
+			   &r->control);
+	if (err)
+		complain("no control socket: %s/%s.sock: %s", r->runtime.path, r->name, strerror(-err));
+}
+
 /* ---- the run ---- */
 
 static int prepare(struct run *r, int argc, char **argv)
@@ -405,6 +485,11 @@ static int prepare(struct run *r, int argc, char **argv)
 		return complain("--share %s: it must be auto, node, channel or none", r->share);
 	if (umbel_setup(r->umbel, &r->settings) < 0 || umbel_check_program(r->umbel) < 0)
 		return complain("%s", umbel_reason(r->umbel));
+	err = claim_name(r);
+	if (err)
+		return err;
+	report_init(&r->report, r->name, r->umbel);
+	open_control(r);
 	r->out = output_open(umbel_loop(r->umbel), 1, on_output_gone, r);
 	r->err = output_open(umbel_loop(r->umbel), 2, on_output_gone, r);
 	if (!r->out || !r->err || watch_signals(r) < 0)
@@ -415,6 +500,10 @@ static int prepare(struct run *r, int argc, char **argv)
 
 static void finish(struct run *r)
 {
+	control_close(r->control);
+	if (r->lock >= 0)
+		runtime_unlock(&r->runtime, r->name, &r->lock);
+	runtime_close(&r->runtime);
 	if (r->signalfd >= 0) {
 		uv_close((uv_handle_t *)&r->signals, NULL);
 		fd_close(&r->signalfd);
@@ -424,6 +513,7 @@ static void finish(struct run *r)
 	if (r->err)
 		output_close(r->err);
 	umbel_close(r->umbel);
+	report_finish(&r->report);
 	free(r->env);
 }
 
@@ -459,7 +549,14 @@ static int open_descriptors(void)
 static int run_verb(int argc, char **argv)
 {
 	struct run r = {
-	    .signalfd = -1, .share = "auto", .count = umbel_parallelism(), .settings = UMBEL_SETTINGS};
+	    .report.slots = TAILQ_HEAD_INITIALIZER(r.report.slots),
+	    .runtime.dir = -1,
+	    .lock = -1,
+	    .signalfd = -1,
+	    .share = "auto",
+	    .count = umbel_parallelism(),
+	    .settings = UMBEL_SETTINGS,
+	};
 	int before = open_descriptors(), status;
 
 	r.settings.stdio[1] = r.settings.stdio[2] = UMBEL_STDIO_PIPE;

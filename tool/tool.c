@@ -75,3 +75,25 @@ int is_name(const char *text)
 			return 0;
 	return 1;
 }
+
+const struct option json_flag[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+
+int parse_flags(int argc, char **argv, const struct option *flags, int *ret_given, int names)
+{
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", flags, NULL)) != -1) {
+		if (option == '?')
+			return complain("%s: unknown option %s; it knows --%s", argv[0], argv[optind - 1],
+					flags[0].name);
+		*ret_given = 1;
+	}
+	if (argc - optind != names)
+		return complain(names ? "%s: which app? 'umbel list' shows those that run"
+				      : "%s takes no name",
+				argv[0]);
+	if (names && !is_name(argv[optind]))
+		return complain("'%s' is no name of an app: letters, digits, _ . -", argv[optind]);
+	return 0;
+}

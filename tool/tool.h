@@ -2,6 +2,7 @@
 #ifndef UMBEL_TOOL_H
 #define UMBEL_TOOL_H
 
+#include <getopt.h>
 #include <stdint.h>
 
 /* Exit statuses, the same for every verb. */
@@ -29,6 +30,11 @@ int parse_duration(const char *text, uint32_t *ret_ms);
 
 /* "4", "max", "0" (max), "-1" (max less one). 0, -EINVAL, or -ERANGE: over the most. */
 int parse_count(const char *text, int cpus, int *ret);
+
+/* For verbs with one flag and a fixed number of names (0 or 1), which begin at argv[optind]. A name is
+ * checked. 0, or EXIT_USAGE after a complaint. */
+int parse_flags(int argc, char **argv, const struct option *flags, int *ret_given, int names);
+extern const struct option json_flag[];
 
 /* Whether text may be the name of an app: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. */
 int is_name(const char *text);

@@ -1,0 +1,325 @@
+#include "admin/control.h"
+
+#include "base/fd.h"
+#include "wire/channel.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	MAX_CLIENTS = 64,
+	MAX_REQUEST = 65536,
+	MAX_QUEUE = 4 << 20, /* a client of `events` that does not read is dropped */
+};
+
+struct client {
+	TAILQ_ENTRY(client) link;
+	struct control *control;
+	struct channel channel;
+	uv_poll_t poll;
+	bool wants_events, watches_output;
+	bool leaving; /* closed once its answer is out */
+};
+
+struct control {
+	uv_loop_t *loop;
+	const struct runtime *rt;
+	struct report *report;
+	control_stop *stop;
+	void *data;
+	int listener, watcher; /* watcher: inotify of the directory */
+	uv_poll_t listener_poll, watcher_poll;
+	unsigned open_handles, client_count;
+	TAILQ_HEAD(, client) clients;
+};
+
+/* ---- clients ---- */
+
+static void on_client(uv_poll_t *poll, int status, int events);
+
+static void on_client_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void client_close(struct client *c)
+{
+	TAILQ_REMOVE(&c->control->clients, c, link);
+	c->control->client_count--;
+	uv_close((uv_handle_t *)&c->poll, on_client_closed);
+	channel_close(&c->channel);
+}
+
+/* Ends the client when it is broken, or leaving and done. */
+static void client_flush(struct client *c)
+{
+	int r = channel_flush(&c->channel);
+
+	if (r < 0 || (r == 0 && c->leaving)) {
+		client_close(c);
+		return;
+	}
+	if (c->watches_output != (r == 1)) {
+		c->watches_output = r == 1;
+		uv_poll_start(&c->poll, UV_READABLE | (r == 1 ? UV_WRITABLE : 0), on_client);
+	}
+}
+
+/* Takes answer. */
+static void client_send(struct client *c, json_t *answer)
+{
+	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+	if (!text || channel_send(&c->channel, text, strlen(text), -1, 0) < 0)
+		c->leaving = true; /* no memory, or it does not read */
+	free(text);
+	json_decref(answer);
+}
+
+static void client_refuse(struct client *c, const char *why, const char *what)
+{
+	client_send(c, json_pack("{sb ss+}", "ok", 0, "error", why, what));
+}
+
+/* ---- requests ---- */
+
+static void answer_status(struct client *c, const json_t *request)
+{
+	client_send(c, json_pack("{sb so}", "ok", 1, "status", report_status(c->control->report)));
+}
+
+static void answer_stop(struct client *c, const json_t *request)
+{
+	c->control->stop(json_is_true(json_object_get(request, "now")), c->control->data);
+	client_send(c, json_pack("{sb}", "ok", 1));
+}
+
+static void answer_events(struct client *c, const json_t *request)
+{
+	c->wants_events = true;
+	client_send(c, json_pack("{sb}", "ok", 1));
+}
+
+static const struct {
+	const char *name;
+	void (*answer)(struct client *c, const json_t *request);
+} requests[] = {{"status", answer_status}, {"stop", answer_stop}, {"events", answer_events}};
+
+static void on_request(struct client *c, const char *line, size_t len)
+{
+	struct json_top top;
+	json_t *request = json_scan(line, len, &top) == 0 ? json_loadb(line, len, 0, NULL) : NULL;
+	const char *name = json_string_value(json_object_get(request, "request"));
+
+	if (!name) {
+		client_refuse(c, "a request is one line such as {\"request\":\"status\"}", "");
+		json_decref(request);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+		if (strcmp(name, requests[i].name) == 0) {
+			requests[i].answer(c, request);
+			json_decref(request);
+			return;
+		}
+	client_refuse(c, "unknown request; allowed are status, stop, events; this was ", name);
+	json_decref(request);
+}
+
+static void on_client(uv_poll_t *poll, int status, int events)
+{
+	struct client *c = poll->data;
+	char *line;
+	size_t len;
+	int n = events & UV_READABLE || status < 0 ? channel_read(&c->channel) : -EAGAIN, r = 0;
+
+	if (n == 0 || (n < 0 && n != -EAGAIN)) {
+		client_close(c);
+		return;
+	}
+	while (!c->leaving && (r = channel_next_line(&c->channel, &line, &len)) == 1 && len <= MAX_REQUEST)
+		on_request(c, line, len);
+	channel_drop_strays(&c->channel);
+	if (r == 1 || c->channel.in_end - c->channel.in_start > MAX_REQUEST) {
+		client_refuse(c, "a request of more than 64 KiB", "");
+		c->leaving = true;
+	}
+	client_flush(c);
+}
+
+static bool may_ask(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void on_connect(uv_poll_t *poll, int status, int events)
+{
+	struct control *control = poll->data;
+	int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *c = NULL;
+
+	if (fd < 0)
+		return;
+	if (control->client_count < MAX_CLIENTS && may_ask(fd))
+		c = calloc(1, sizeof(*c));
+	if (!c || uv_poll_init(control->loop, &c->poll, fd) < 0) {
+		free(c);
+		close(fd);
+		return;
+	}
+	c->control = control;
+	c->poll.data = c;
+	channel_open(&c->channel, fd, MAX_QUEUE, MAX_QUEUE);
+	TAILQ_INSERT_TAIL(&control->clients, c, link);
+	control->client_count++;
+	uv_poll_start(&c->poll, UV_READABLE, on_client);
+}
+
+void control_tell(struct control *control, const struct umbel_event *e)
+{
+	struct client *c, *next;
+	json_t *event = NULL;
+
+	if (!control)
+		return;
+	for (c = TAILQ_FIRST(&control->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (!c->wants_events)
+			continue;
+		if (!event)
+			event = report_event(e);
+		if (!event)
+			return;
+		client_send(c, json_incref(event));
+		client_flush(c);
+	}
+	json_decref(event);
+}
+
+/* ---- the socket ---- */
+
+static int listen_again(struct control *control)
+{
+	int fd = runtime_listen(control->rt, control->report->name), err;
+
+	if (fd < 0)
+		return fd;
+	err = uv_poll_init(control->loop, &control->listener_poll, fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	control->listener = fd;
+	control->listener_poll.data = control;
+	control->open_handles++;
+	return uv_poll_start(&control->listener_poll, UV_READABLE, on_connect);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct control *control = handle->data;
+
+	if (--control->open_handles == 0)
+		free(control);
+}
+
+static void on_listener_lost(uv_handle_t *handle)
+{
+	struct control *control = handle->data;
+
+	control->open_handles--;
+	if (control->watcher < 0) { /* closed meanwhile */
+		if (control->open_handles == 0)
+			free(control);
+		return;
+	}
+	listen_again(control);
+}
+
+static void on_directory(uv_poll_t *poll, int status, int events)
+{
+	struct control *control = poll->data;
+	char changes[4096];
+
+	while (read(control->watcher, changes, sizeof(changes)) > 0)
+		;
+	if (control->listener < 0 || runtime_has_socket(control->rt, control->report->name))
+		return;
+	/* Somebody removed it: it is made again. */
+	uv_close((uv_handle_t *)&control->listener_poll, on_listener_lost);
+	fd_close(&control->listener);
+}
+
+static int watch_directory(struct control *control)
+{
+	int err;
+
+	control->watcher = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (control->watcher < 0)
+		return -errno;
+	if (inotify_add_watch(control->watcher, control->rt->path, IN_DELETE | IN_MOVED_FROM) < 0)
+		return -errno;
+	err = uv_poll_init(control->loop, &control->watcher_poll, control->watcher);
+	if (err)
+		return err;
+	control->watcher_poll.data = control;
+	control->open_handles++;
+	return uv_poll_start(&control->watcher_poll, UV_READABLE, on_directory);
+}
+
+int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *report, control_stop *stop,
+		 void *data, struct control **ret)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int err;
+
+	if (!control)
+		return -ENOMEM;
+	control->loop = loop;
+	control->rt = rt;
+	control->report = report;
+	control->stop = stop;
+	control->data = data;
+	control->listener = control->watcher = -1;
+	TAILQ_INIT(&control->clients);
+	err = watch_directory(control);
+	if (!err)
+		err = listen_again(control);
+	if (!err) {
+		*ret = control;
+		return 0;
+	}
+	if (control->open_handles > 0)
+		uv_close((uv_handle_t *)&control->watcher_poll, on_handle_closed);
+	fd_close(&control->watcher);
+	if (control->open_handles == 0)
+		free(control);
+	return err;
+}
+
+void control_close(struct control *control)
+{
+	struct client *c;
+
+	if (!control)
+		return;
+	while ((c = TAILQ_FIRST(&control->clients)))
+		client_close(c);
+	if (control->listener >= 0) {
+		uv_close((uv_handle_t *)&control->listener_poll, on_handle_closed);
+		fd_close(&control->listener);
+	}
+	uv_close((uv_handle_t *)&control->watcher_poll, on_handle_closed);
+	fd_close(&control->watcher);
+	runtime_remove_socket(control->rt, control->report->name);
+}

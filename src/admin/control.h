@@ -1,0 +1,22 @@
+/* control: the app's control socket: one JSON line asks, lines answer; `events` goes on answering.
+ * Serves root and our own user, nobody else. The requests are listed in docs/PROTOCOL.md. */
+#ifndef UMBEL_ADMIN_CONTROL_H
+#define UMBEL_ADMIN_CONTROL_H
+
+#include "admin/report.h"
+#include "admin/runtime.h"
+
+#include <uv.h>
+
+struct control;
+typedef void control_stop(bool now, void *data);
+
+/* Listens as NAME.sock in rt, and again when somebody removes it; rt must outlive it. `stop` is called
+ * for the request of that name. 0 or -errno. */
+int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *report, control_stop *stop,
+		 void *data, struct control **ret);
+void control_close(struct control *c); /* NULL is fine */
+
+void control_tell(struct control *c, const struct umbel_event *e); /* to those who asked for events */
+
+#endif

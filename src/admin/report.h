@@ -1,0 +1,38 @@
+/* report: what an app looks like now, and what has just happened, as JSON for clients of the control
+ * socket. Only looks; the shape is docs/PROTOCOL.md's, which scripts rely on: add, never change. */
+#ifndef UMBEL_ADMIN_REPORT_H
+#define UMBEL_ADMIN_REPORT_H
+
+#include "umbel.h"
+
+#include <sys/queue.h>
+
+struct json_t;
+
+/* What the primary itself does not keep: the last end in each slot, the last CPU time seen. */
+struct slot_note {
+	TAILQ_ENTRY(slot_note) link;
+	int slot;
+	char last_exit[128]; /* "" none */
+	pid_t sampled_pid;
+	unsigned long long sampled_ticks;
+	int64_t sampled_ms;
+	double cpu_percent;
+};
+
+struct report {
+	const char *name;
+	struct umbel *umbel;
+	bool stopping;
+	TAILQ_HEAD(, slot_note) slots;
+};
+
+void report_init(struct report *r, const char *name, struct umbel *u);
+void report_finish(struct report *r);
+
+void report_note_exit(struct report *r, int slot, const char *how);
+struct json_t *report_status(struct report *r);                         /* new reference, or NULL */
+struct json_t *report_event(const struct umbel_event *e);               /* new reference, or NULL */
+const char *report_state_name(enum umbel_state state);                  /* "ready" */
+
+#endif

@@ -1,0 +1,102 @@
+#include "client.h"
+
+#include "tool.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+
+enum { ANSWER_MS = 10000, MAX_ANSWER = 16 << 20 };
+
+int client_runtime(struct runtime *rt)
+{
+	int err = runtime_open(rt, false);
+
+	if (err && err != -ENOENT) {
+		complain("%s: %s", rt->path, err == -EPERM ? "not ours, or others may write it"
+							   : strerror(-err));
+		return EXIT_FAILED;
+	}
+	return 0;
+}
+
+/* The next line of the answer. 1, 0: end, -errno. */
+static int read_line(struct channel *c, char **line, size_t *len)
+{
+	for (;;) {
+		struct pollfd p = {.fd = c->fd, .events = POLLIN};
+		int r = channel_next_line(c, line, len);
+
+		if (r != 0)
+			return r;
+		r = poll(&p, 1, ANSWER_MS);
+		if (r == 0)
+			return -ETIMEDOUT;
+		r = r < 0 ? -errno : channel_read(c);
+		if (r == 0 || (r < 0 && r != -EAGAIN && r != -EINTR))
+			return r;
+	}
+}
+
+static json_t *exchange(struct channel *c, const char *request, int *err)
+{
+	char *line;
+	size_t len;
+	json_t *answer;
+
+	*err = channel_send(c, request, strlen(request), -1, 0);
+	if (!*err)
+		*err = channel_flush(c);
+	if (!*err)
+		*err = read_line(c, &line, &len);
+	if (*err != 1)
+		return NULL;
+	answer = json_loadb(line, len, 0, NULL);
+	*err = answer ? 0 : -EPROTO;
+	return answer;
+}
+
+int client_ask(const struct runtime *rt, const char *name, const char *request,
+	       struct channel *ret_channel, json_t **ret)
+{
+	json_t *answer;
+	int fd = rt->dir < 0 ? -ENOENT : runtime_connect(rt, name), err;
+
+	if (fd == -ENOENT) {
+		complain("no app '%s' is running; 'umbel list' shows those that are", name);
+		return EXIT_NO_APP;
+	}
+	if (fd < 0) {
+		complain("%s: %s", name, strerror(-fd));
+		return EXIT_FAILED;
+	}
+	channel_open(ret_channel, fd, MAX_ANSWER, MAX_ANSWER);
+	answer = exchange(ret_channel, request, &err);
+	if (answer && json_is_true(json_object_get(answer, "ok"))) {
+		*ret = answer;
+		return 0;
+	}
+	channel_close(ret_channel);
+	if (answer)
+		complain("%s: %s", name, json_string_value(json_object_get(answer, "error")));
+	else
+		complain("%s does not answer: %s", name, err ? strerror(-err) : "it has just ended");
+	json_decref(answer);
+	return EXIT_FAILED;
+}
+
+void client_wait_end(struct channel *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	char *line;
+	size_t len;
+	int r;
+
+	do {
+		poll(&p, 1, -1);
+		r = channel_read(c);
+		while (r > 0 && channel_next_line(c, &line, &len) == 1)
+			;
+	} while (r > 0 || r == -EAGAIN);
+}

@@ -1,0 +1,91 @@
+/* status: the verb. One app: its listeners and workers. */
+#include "client.h"
+#include "tool.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static long long number(const json_t *object, const char *member)
+{
+	return json_integer_value(json_object_get(object, member));
+}
+
+static const char *text(const json_t *object, const char *member)
+{
+	const char *value = json_string_value(json_object_get(object, member));
+
+	return value ? value : "-";
+}
+
+static void print_time(double seconds, char *out, size_t size)
+{
+	long s = (long)seconds;
+
+	if (s < 60)
+		snprintf(out, size, "%.1fs", seconds);
+	else if (s < 3600)
+		snprintf(out, size, "%ldm%02lds", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(out, size, "%ldh%02ldm", s / 3600, s / 60 % 60);
+	else
+		snprintf(out, size, "%ldd%02ldh", s / 86400, s / 3600 % 24);
+}
+
+static void print_worker(const json_t *w)
+{
+	const json_t *connections = json_object_get(w, "connections");
+	char up[32];
+
+	print_time(json_number_value(json_object_get(w, "uptime_s")), up, sizeof(up));
+	printf("%4lld %8lld  %-8s %9s %5.1f%% %6.1fM %8lld %9lld %6lld  %s\n", number(w, "slot"),
+	       number(w, "pid"), text(w, "state"), up,
+	       json_number_value(json_object_get(w, "cpu_percent")),
+	       (double)number(w, "rss_bytes") / (1 << 20), number(w, "restarts"),
+	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));
+}
+
+static void print_status(const json_t *status)
+{
+	const json_t *each;
+	size_t i;
+
+	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
+	       number(status, "pid"), text(status, "policy"), text(status, "version"));
+	json_array_foreach (json_object_get(status, "listeners"), i, each)
+		printf("%s: %s, %lld workers, %lld connections\n", text(each, "address"),
+		       text(each, "policy"), number(each, "workers"), number(each, "handed"));
+	printf("\n%4s %8s  %-8s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "UP", "CPU",
+	       "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");
+	json_array_foreach (json_object_get(status, "workers"), i, each)
+		print_worker(each);
+}
+
+static int status_verb(int argc, char **argv)
+{
+	struct runtime rt;
+	struct channel channel;
+	json_t *answer, *status;
+	int json = 0, result = parse_flags(argc, argv, json_flag, &json, 1);
+
+	result = result ? result : client_runtime(&rt);
+	if (result)
+		return result;
+	result = client_ask(&rt, argv[optind], "{\"request\":\"status\"}", &channel, &answer);
+	runtime_close(&rt);
+	if (result)
+		return result;
+	channel_close(&channel);
+	status = json_object_get(answer, "status");
+	if (json) {
+		json_dumpf(status, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_status(status);
+	}
+	json_decref(answer);
+	return EXIT_DONE;
+}
+
+const struct verb verb_status = {"status", status_verb, "status NAME [--json]",
+				 "shows the listeners and workers of an app"};
