@@ -190,20 +190,29 @@ static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 	control_tell(r->control, e);
 }
 
+static int count_workers(const struct umbel *u)
+{
+	const struct umbel_worker *w = NULL;
+	int count = 0;
+
+	while ((w = umbel_next(u, w ? umbel_worker_id(w) : 0)))
+		count++;
+	return count;
+}
+
+/* The second time: at once. */
 static void stop(struct run *r)
 {
+	bool first = !r->stopping;
+	int count = count_workers(r->umbel);
 	char text[64];
-	int alive = 0;
 
-	if (!r->stopping) {
-		for (struct umbel_worker *w = NULL;
-		     (w = umbel_next(r->umbel, w ? umbel_worker_id(w) : 0));)
-			alive++;
-		snprintf(text, sizeof(text), "stopping %d worker%s", alive, alive == 1 ? "" : "s");
-		say(r, text);
-	}
-	r->stopping = r->report.stopping = true;
+	r->stopping = r->report.stopping = true; /* this first: saying it may find the reader gone */
 	umbel_stop(r->umbel);
+	if (!first)
+		return;
+	snprintf(text, sizeof(text), "stopping %d worker%s", count, count == 1 ? "" : "s");
+	say(r, text);
 }
 
 static void fail(struct run *r, int status, const char *why)
