@@ -6,6 +6,7 @@
 #include "base/parallelism.h"
 #include "base/reason.h"
 #include "primary/cluster.h"
+#include "primary/handoff.h"
 #include "primary/spawn.h"
 #include "primary/worker.h"
 #include "private.h"
@@ -474,7 +475,7 @@ void umbel_worker_info(const struct umbel_worker *w, struct umbel_worker_info *r
 	    .restarts = w->slot->restarts,
 	    .up_ms = (int64_t)(uv_hrtime() / 1000000 - w->started_ms),
 	    .handed = w->handed,
-	    .queued = worker_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
+	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
 	    .kind = kind_name(w->kind),
 	    .has_no_program = w->exec_error,
 	};

@@ -1,6 +1,7 @@
 #include "primary/cluster.h"
 
 #include "base/fd.h"
+#include "primary/dialogue.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
 
@@ -243,9 +244,9 @@ int cluster_send(struct cluster *c, struct umbel_worker *to, const char *json, s
 	int sent = 0;
 
 	if (to)
-		return worker_send(to, json, len, fd);
+		return dialogue_send_user(to, json, len, fd);
 	TAILQ_FOREACH (w, &c->workers, link)
-		sent += worker_send(w, json, len, -1) == 0;
+		sent += dialogue_send_user(w, json, len, -1) == 0;
 	return sent;
 }
 
@@ -262,7 +263,7 @@ void cluster_flush(struct cluster *c)
 
 	while ((w = TAILQ_FIRST(&c->dirty))) {
 		TAILQ_REMOVE(&c->dirty, w, dirty_link);
-		worker_flush(w);
+		dialogue_flush(w);
 	}
 }
 

@@ -1,5 +1,5 @@
-/* worker: one process of the program, from fork to death: its channel, its lane, what it was handed
- * and has not answered, how it is asked to leave. */
+/* worker: one process of the program, from fork to death, and how it is asked to leave. What it says
+ * and is told: dialogue.h. What it is handed: handoff.h. */
 #ifndef UMBEL_PRIMARY_WORKER_H
 #define UMBEL_PRIMARY_WORKER_H
 
@@ -9,15 +9,7 @@
 #include "wire/channel.h"
 #include "wire/lane.h"
 
-/* Something sent with a descriptor and not answered: Node's ACK, then, for a connection, `accepted`. */
-struct handoff {
-	TAILQ_ENTRY(handoff) link;
-	struct share *share; /* NULL: no connection, or its listener is closed */
-	int fd;              /* a connection is kept until it is accepted; -1 */
-	int64_t seq;         /* of the newconn; -1: no connection */
-	bool acked;
-	unsigned refusals;
-};
+struct handoff;
 TAILQ_HEAD(handoffs, handoff);
 
 struct umbel_worker {
@@ -62,19 +54,7 @@ int worker_start(struct cluster *c, struct slot *slot, struct umbel_worker **ret
 
 void worker_ask(struct umbel_worker *w);  /* leave: drain, part, end; KILL when the grace is over */
 void worker_kill_group(struct umbel_worker *w, int sig);
-int worker_send(struct umbel_worker *w, const char *json, size_t len, int fd);
 void worker_destroy(struct umbel_worker *w); /* kill, reap, no events: the cluster is being closed */
-void worker_flush(struct umbel_worker *w);
-
-/* ---- for sharing.c ---- */
-
-/* Unanswered connections, or ROTATION_FULL. */
-int worker_load(struct umbel_worker *w);
-/* Queues a connection. By the lane: fd is lent until worker_flush_lane(). Else it is taken. */
-int worker_hand(struct umbel_worker *w, struct share *share, int fd, unsigned refusals);
-bool worker_has_lane(const struct umbel_worker *w);
-int worker_flush_lane(struct umbel_worker *w); /* afterwards lane_out.count is 0, unless it failed */
-void worker_reply(struct umbel_worker *w, char *text); /* an internal message; takes text */
-void worker_forget_share(struct umbel_worker *w, const struct share *share);
+void worker_part(struct umbel_worker *w);    /* the channel is over, the process perhaps not */
 
 #endif

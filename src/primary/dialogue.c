@@ -1,0 +1,298 @@
+#include "primary/dialogue.h"
+
+#include "base/fd.h"
+#include "primary/handoff.h"
+#include "wire/node.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- sending ---- */
+
+static void mark_dirty(struct umbel_worker *w)
+{
+	if (!w->dirty)
+		TAILQ_INSERT_TAIL(&w->cluster->dirty, w, dirty_link);
+	w->dirty = true;
+}
+
+/* An internal message without memory is a broken promise to the worker: end it rather than hang it. */
+void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags)
+{
+	if (!channel_is_open(&w->channel))
+		return;
+	if (!text || channel_send(&w->channel, text, len, fd, CHANNEL_URGENT | flags) < 0)
+		worker_kill_group(w, SIGKILL);
+	else
+		mark_dirty(w);
+}
+
+void dialogue_reply(struct umbel_worker *w, char *text)
+{
+	dialogue_send(w, text, text ? strlen(text) : 0, -1, 0);
+	free(text);
+}
+
+static void watch(struct umbel_worker *w, bool output)
+{
+	if (w->watches_output != output)
+		uv_poll_start(&w->channel_poll, UV_READABLE | (output ? UV_WRITABLE : 0), dialogue_on_channel);
+	w->watches_output = output;
+}
+
+void dialogue_flush(struct umbel_worker *w)
+{
+	int r;
+
+	w->dirty = false;
+	if (!channel_is_open(&w->channel))
+		return;
+	r = channel_flush(&w->channel);
+	/* A broken pipe is told by reading: what the worker said last comes first. */
+	watch(w, r == 1);
+	if (w->wants_writable && w->channel.out_bytes <= w->channel.max_queue / 2) {
+		w->wants_writable = false;
+		events_add(w->cluster->events, UMBEL_WRITABLE, w, "", 0);
+	}
+}
+
+static const char *handle_type(int fd, bool to_libumbel)
+{
+	int type = 0, listening = 0;
+	socklen_t size = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM) {
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+		return listening ? "net.Server" : "net.Socket";
+	}
+	return to_libumbel ? "umbel.Fd" : NULL;
+}
+
+static int send_with_fd(struct umbel_worker *w, const char *type, const char *json, size_t len, int fd)
+{
+	size_t text_len;
+	char *text = node_encode_user_handle(type, json, len, &text_len);
+	struct handoff *h = text ? handoff_add(w) : NULL;
+	int err = h ? channel_send(&w->channel, text, text_len, fd, 0) : -ENOMEM;
+
+	if (err && h)
+		handoff_remove(w, h);
+	free(text);
+	return err;
+}
+
+int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int fd)
+{
+	const char *type;
+	int err;
+
+	if (!w->connected)
+		return -EPIPE;
+	if (fd < 0) {
+		err = channel_send(&w->channel, json, len, -1, 0);
+	} else {
+		type = handle_type(fd, w->is_libumbel);
+		if (!type)
+			return -ENOTSUP;
+		err = send_with_fd(w, type, json, len, fd);
+	}
+	if (err == -EAGAIN)
+		w->wants_writable = true;
+	if (!err)
+		mark_dirty(w);
+	return err;
+}
+
+/* ---- what a worker says ---- */
+
+int dialogue_breach(struct umbel_worker *w, const char *what)
+{
+	char why[256];
+
+	snprintf(why, sizeof(why), "broke the protocol: %s", what);
+	events_add_failed(w->cluster->events, w, -EPROTO, why);
+	worker_kill_group(w, SIGKILL);
+	return -EPROTO;
+}
+
+static void on_online(struct umbel_worker *w)
+{
+	w->online = true;
+	events_add(w->cluster->events, UMBEL_ONLINE, w, "", 0);
+}
+
+static void on_listening(struct umbel_worker *w, const struct node_message *m)
+{
+	struct cluster *c = w->cluster;
+	const struct share *s = sharing_find_listening(c, w, &m->query);
+	const char *address = s ? s->address : "(its own socket)";
+	struct queued_event *e;
+
+	w->listened = true;
+	if (w->state == UMBEL_STATE_STARTING)
+		w->state = UMBEL_STATE_READY;
+	cluster_worker_listens(c);
+	e = events_add(c->events, UMBEL_LISTENING, w, address, strlen(address));
+	if (!e)
+		return;
+	e->event.listening.address = e->text;
+	e->event.listening.family = s ? s->listener.address.family : AF_UNSPEC;
+	e->event.listening.port = s ? s->listener.address.port : 0;
+}
+
+static void on_leaving(struct umbel_worker *w, const struct node_message *m)
+{
+	w->asked = true;
+	dialogue_reply(w, node_encode_ack(m->seq, w->seq++));
+}
+
+static void on_exec_failed(struct umbel_worker *w, const struct node_message *m)
+{
+	if (w->online)
+		return; /* it has a program: only its own child would say this */
+	w->exec_error = m->error;
+	snprintf(w->exec_step, sizeof(w->exec_step), "%s", m->step ? m->step : "exec");
+}
+
+static int on_internal(struct umbel_worker *w, const char *text, size_t len)
+{
+	struct node_message m;
+	int err = node_decode(text, len, &m);
+
+	if (err == -ENOMEM)
+		return 0;
+	if (err)
+		return dialogue_breach(w, "a cluster message that is none");
+	switch (m.type) {
+	case NODE_ONLINE:
+		on_online(w);
+		break;
+	case NODE_QUERY:
+		/* One that has been told to leave gets no answer (as in Node). */
+		if (!w->asked)
+			sharing_query(w->cluster, w, &m);
+		break;
+	case NODE_LISTENING:
+		on_listening(w, &m);
+		break;
+	case NODE_CLOSE:
+		sharing_leave(w->cluster, w, m.key);
+		break;
+	case NODE_LEAVING:
+		on_leaving(w, &m);
+		break;
+	case NODE_REPLY:
+		err = handoff_answered(w, &m);
+		break;
+	case NODE_UMBEL_HELLO:
+		w->is_libumbel = true;
+		handoff_open_lane(w);
+		break;
+	case NODE_UMBEL_EXEC:
+		on_exec_failed(w, &m);
+		break;
+	default:
+		break;
+	}
+	node_message_finish(&m);
+	return err;
+}
+
+/* Every NODE_HANDLE is answered first and at once: until then a Node worker sends nothing else. */
+static int take_handle(struct umbel_worker *w, int *ret_fd)
+{
+	*ret_fd = channel_take_fd(&w->channel);
+	if (*ret_fd >= 0) {
+		dialogue_send(w, NODE_ACK_TEXT, strlen(NODE_ACK_TEXT), -1, 0);
+		return 0;
+	}
+	dialogue_send(w, NODE_NACK_TEXT, strlen(NODE_NACK_TEXT), -1, 0);
+	return -EBADF;
+}
+
+static int on_line(struct umbel_worker *w, const char *line, size_t len)
+{
+	struct events *events = w->cluster->events;
+	struct queued_event *e;
+	struct node_line l;
+	int fd = -1;
+
+	if (node_read_line(line, len, &l) < 0)
+		return dialogue_breach(w, "a line that is not JSON");
+	if (l.kind == NODE_LINE_ACK)
+		return handoff_acked(w);
+	if (l.kind == NODE_LINE_NACK)
+		return handoff_nacked(w);
+	if (l.has_fd && take_handle(w, &fd) < 0)
+		return 0;
+	if (l.kind == NODE_LINE_INTERNAL) {
+		fd_close(&fd); /* the primary asked for none */
+		return on_internal(w, l.text, l.len);
+	}
+	/* What nobody listens to is not copied. */
+	if (!events->handlers[UMBEL_MESSAGE].f) {
+		fd_close(&fd);
+		return 0;
+	}
+	e = events_add(events, UMBEL_MESSAGE, w, l.text, l.len);
+	if (!e) {
+		fd_close(&fd);
+		return 0;
+	}
+	e->event.message.json = e->text;
+	e->event.message.len = l.len;
+	e->event.message.fd = fd;
+	return 0;
+}
+
+/* All whole lines that were read. 0, or -EPROTO: the worker has been ended. */
+int dialogue_read_lines(struct umbel_worker *w)
+{
+	char *line;
+	size_t len;
+	int r;
+
+	while ((r = channel_next_line(&w->channel, &line, &len)) == 1)
+		if (on_line(w, line, len) < 0)
+			return -EPROTO;
+	if (r < 0) {
+		char what[96];
+
+		snprintf(what, sizeof(what), "a message of more than %zu bytes", w->channel.max_message);
+		return dialogue_breach(w, what);
+	}
+	channel_drop_strays(&w->channel);
+	return 0;
+}
+
+void dialogue_disconnect_when_idle(struct umbel_worker *w)
+{
+	if (!w->asked || w->told_disconnect || w->unanswered > 0 || w->state != UMBEL_STATE_DRAINING)
+		return;
+	w->told_disconnect = true;
+	dialogue_reply(w, node_encode_act("disconnect", w->seq++));
+}
+
+void dialogue_on_channel(uv_poll_t *poll, int status, int events)
+{
+	struct umbel_worker *w = poll->data;
+	int n;
+
+	if (events & UV_WRITABLE)
+		dialogue_flush(w);
+	if (status == 0 && !(events & (UV_READABLE | UV_DISCONNECT)))
+		return;
+	n = channel_read(&w->channel);
+	if (n == -EAGAIN || n == -ENOMEM)
+		return;
+	if (n == -EMFILE)
+		dialogue_breach(w, "more descriptors than messages");
+	if (n <= 0 || dialogue_read_lines(w) < 0)
+		worker_part(w);
+	dialogue_disconnect_when_idle(w);
+	sharing_resume(w->cluster);
+}

@@ -1,0 +1,29 @@
+/* dialogue: what the primary and one worker say to each other over the channel: every message in and
+ * out passes here. What follows from a message is done by sharing.c, handoff.c and cluster.c. */
+#ifndef UMBEL_PRIMARY_DIALOGUE_H
+#define UMBEL_PRIMARY_DIALOGUE_H
+
+#include "primary/worker.h"
+
+/* An internal message, sent at the end of the turn; fd and flags as channel_send(). Text NULL: no
+ * memory for it, which ends the worker: a promise to it is broken. */
+void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags);
+void dialogue_reply(struct umbel_worker *w, char *text); /* the same; takes the text */
+
+/* A user's message, as umbel_send(). */
+int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int fd);
+void dialogue_flush(struct umbel_worker *w);
+
+void dialogue_on_channel(uv_poll_t *poll, int status, int events);
+
+/* Handles all whole lines that were read. 0, or -EPROTO: the worker has been ended. */
+int dialogue_read_lines(struct umbel_worker *w);
+
+/* It broke the protocol: told as FAILED, and killed. -EPROTO. */
+int dialogue_breach(struct umbel_worker *w, const char *what);
+
+/* act:disconnect, once every connection that it was handed is answered: what is on its way when the
+ * channel ends makes a Node worker fail (docs/PROTOCOL.md). */
+void dialogue_disconnect_when_idle(struct umbel_worker *w);
+
+#endif

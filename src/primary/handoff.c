@@ -1,0 +1,198 @@
+#include "primary/handoff.h"
+
+#include "base/fd.h"
+#include "net/rotation.h"
+#include "primary/dialogue.h"
+#include "wire/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256 }; /* a path of control characters, all escaped */
+
+/* ---- what is on its way ---- */
+
+struct handoff *handoff_add(struct umbel_worker *w)
+{
+	struct handoff *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->fd = -1;
+	h->seq = -1;
+	TAILQ_INSERT_TAIL(&w->handoffs, h, link);
+	return h;
+}
+
+void handoff_remove(struct umbel_worker *w, struct handoff *h)
+{
+	TAILQ_REMOVE(&w->handoffs, h, link);
+	if (h->seq >= 0)
+		w->unanswered--;
+	fd_close(&h->fd);
+	free(h);
+}
+
+/* ---- to the worker ---- */
+
+bool handoff_has_lane(const struct umbel_worker *w)
+{
+	return w->lane >= 0;
+}
+
+int handoff_load(struct umbel_worker *w)
+{
+	unsigned waiting;
+
+	if (!handoff_has_lane(w))
+		return w->unanswered >= (int)w->cluster->settings.window ? ROTATION_FULL : w->unanswered;
+	if (w->lane_credit == 0) {
+		waiting = lane_waiting(w->lane_far);
+		w->lane_credit = waiting < LANE_LIMIT ? LANE_LIMIT - waiting : 0;
+	}
+	return w->lane_credit > 0 ? 0 : ROTATION_FULL;
+}
+
+static int hand_by_channel(struct umbel_worker *w, struct share *share, int fd, unsigned refusals)
+{
+	char text[NEWCONN_MAX];
+	uint32_t seq = w->seq++;
+	size_t len = node_write_newconn(text, sizeof(text), share->key_json, seq);
+	struct handoff *h = handoff_add(w);
+
+	if (!h)
+		return -ENOMEM;
+	h->share = share;
+	h->fd = fd;
+	h->seq = seq;
+	h->refusals = refusals;
+	w->unanswered++;
+	dialogue_send(w, text, len, fd, CHANNEL_LEND_FD);
+	return 0;
+}
+
+int handoff_give(struct umbel_worker *w, struct share *share, int fd, unsigned refusals)
+{
+	w->handed++;
+	if (!handoff_has_lane(w) || share->number < 0)
+		return hand_by_channel(w, share, fd, refusals);
+	w->lane_credit--;
+	w->lane_out.fds[w->lane_out.count] = fd;
+	w->lane_out.listeners[w->lane_out.count++] = (uint8_t)share->number;
+	return 0;
+}
+
+int handoff_flush_lane(struct umbel_worker *w)
+{
+	int err = lane_send(w->lane, &w->lane_out);
+
+	if (err)
+		w->lane_credit = 0; /* look before the next one */
+	return err;
+}
+
+/* Lends the worker its end of a new lane. */
+void handoff_open_lane(struct umbel_worker *w)
+{
+	struct handoff *h;
+	char *text;
+
+	if (handoff_has_lane(w) || lane_open(&w->lane, &w->lane_far) < 0)
+		return; /* without a lane it is served by newconn */
+	text = node_encode_lane();
+	h = text ? handoff_add(w) : NULL;
+	if (h && sharing_watch_lane(w->cluster, w->lane) == 0) {
+		dialogue_send(w, text, strlen(text), w->lane_far, CHANNEL_LEND_FD);
+		w->lane_credit = LANE_LIMIT;
+	} else {
+		if (h)
+			handoff_remove(w, h);
+		fd_close(&w->lane);
+		fd_close(&w->lane_far);
+	}
+	free(text);
+}
+
+/* What it was handed and has not taken goes to others. */
+void handoff_give_back_all(struct umbel_worker *w)
+{
+	struct cluster *c = w->cluster;
+	struct lane_batch batch;
+	struct handoff *h;
+
+	while ((h = TAILQ_FIRST(&w->handoffs))) {
+		if (h->seq >= 0)
+			share_give_back(h->share, fd_steal(&h->fd), true, h->refusals, 0);
+		handoff_remove(w, h);
+	}
+	if (!handoff_has_lane(w))
+		return;
+	while (lane_receive(w->lane_far, &batch) > 0)
+		for (unsigned i = 0; i < batch.count; i++)
+			share_give_back(sharing_by_number(c, batch.listeners[i]), batch.fds[i],
+					  false, 0, 0);
+	fd_close(&w->lane);
+	fd_close(&w->lane_far);
+}
+
+void handoff_forget_share(struct umbel_worker *w, const struct share *share)
+{
+	struct handoff *h;
+
+	TAILQ_FOREACH (h, &w->handoffs, link)
+		if (h->share == share)
+			h->share = NULL;
+}
+
+/* ---- and its answers ---- */
+
+static struct handoff *first_unacked(struct umbel_worker *w)
+{
+	struct handoff *h;
+
+	TAILQ_FOREACH (h, &w->handoffs, link)
+		if (!h->acked)
+			return h;
+	return NULL;
+}
+
+int handoff_acked(struct umbel_worker *w)
+{
+	struct handoff *h = first_unacked(w);
+
+	if (!h)
+		return dialogue_breach(w, "NODE_HANDLE_ACK for nothing");
+	h->acked = true;
+	if (h->seq < 0)
+		handoff_remove(w, h);
+	return 0;
+}
+
+int handoff_nacked(struct umbel_worker *w)
+{
+	struct handoff *h = first_unacked(w);
+
+	if (!h)
+		return dialogue_breach(w, "NODE_HANDLE_NACK for nothing");
+	if (h->seq >= 0)
+		share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + 1, w->id);
+	handoff_remove(w, h);
+	return 0;
+}
+
+int handoff_answered(struct umbel_worker *w, const struct node_message *m)
+{
+	struct handoff *h;
+
+	TAILQ_FOREACH (h, &w->handoffs, link)
+		if (h->seq >= 0 && h->seq == m->ack)
+			break;
+	if (!h)
+		return 0; /* an answer to nothing: Node ignores it too */
+	if (!h->acked)
+		return dialogue_breach(w, "an answer to newconn before its NODE_HANDLE_ACK");
+	if (!m->accepted)
+		share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + 1, w->id);
+	handoff_remove(w, h);
+	return 0;
+}

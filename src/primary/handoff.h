@@ -1,0 +1,42 @@
+/* handoff: the way of connections to one worker: by its lane, or as newconn by its channel; what it
+ * has not answered; and what comes back when it refuses, parts or dies. */
+#ifndef UMBEL_PRIMARY_HANDOFF_H
+#define UMBEL_PRIMARY_HANDOFF_H
+
+#include "primary/worker.h"
+
+struct node_message;
+
+/* Something sent with a descriptor and not answered: Node's ACK, then, for a connection, `accepted`. */
+struct handoff {
+	TAILQ_ENTRY(handoff) link;
+	struct share *share; /* NULL: no connection, or its listener is closed */
+	int fd;              /* a connection is kept until it is accepted; -1 */
+	int64_t seq;         /* of the newconn; -1: no connection */
+	bool acked;
+	unsigned refusals;
+};
+
+struct handoff *handoff_add(struct umbel_worker *w); /* no connection yet; NULL: no memory */
+void handoff_remove(struct umbel_worker *w, struct handoff *h);
+
+bool handoff_has_lane(const struct umbel_worker *w);
+void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without memory it gets none */
+
+/* Unanswered connections, or ROTATION_FULL. */
+int handoff_load(struct umbel_worker *w);
+
+/* Queues a connection. By the lane: fd is lent until handoff_flush_lane(). Else it is taken. */
+int handoff_give(struct umbel_worker *w, struct share *share, int fd, unsigned refusals);
+int handoff_flush_lane(struct umbel_worker *w); /* sends lane_out, all or nothing */
+
+/* Its answers. 0, or -EPROTO: it was none to give. */
+int handoff_acked(struct umbel_worker *w);
+int handoff_nacked(struct umbel_worker *w);
+int handoff_answered(struct umbel_worker *w, const struct node_message *m);
+
+/* What it was handed and has not taken goes to others. */
+void handoff_give_back_all(struct umbel_worker *w);
+void handoff_forget_share(struct umbel_worker *w, const struct share *share);
+
+#endif

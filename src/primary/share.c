@@ -1,0 +1,336 @@
+#include "primary/share.h"
+
+#include "base/fd.h"
+#include "net/rotation.h"
+#include "primary/cluster.h"
+#include "primary/handoff.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ROUND = 32,        /* connections accepted before other descriptors have their turn */
+	ORPHAN_MS = 30000, /* a listener waits so long for the successor of its last worker */
+};
+/* ---- shares ---- */
+
+static void share_set_waiting(struct share *s, bool waiting)
+{
+	if (s->waiting != waiting)
+		s->cluster->sharing.waiting += waiting ? 1 : -1u;
+	s->waiting = waiting;
+}
+
+static int number_take(struct sharing *sharing)
+{
+	/* In a circle: a lane may still hold connections of a listener that is closed by now. */
+	for (int i = 0; i < 256; i++) {
+		int n = sharing->next_number++;
+
+		if (!(sharing->numbers[n / 8] & 1 << n % 8)) {
+			sharing->numbers[n / 8] |= (uint8_t)(1 << n % 8);
+			return n;
+		}
+	}
+	return -1;
+}
+
+static void share_free(struct share *s)
+{
+	json_decref(s->data);
+	free(s->key);
+	free(s->key_json);
+	free(s->address);
+	free(s->seats);
+	free(s->pending);
+	free(s);
+}
+
+static void on_orphan_closed(uv_handle_t *handle)
+{
+	struct share *s = handle->data;
+
+	if (--s->open_handles == 0)
+		share_free(s);
+}
+
+static struct share *share_of(struct listener *l)
+{
+	return (struct share *)((char *)l - offsetof(struct share, listener));
+}
+
+static void on_listener_closed(struct listener *l)
+{
+	struct share *s = share_of(l);
+
+	if (--s->open_handles == 0)
+		share_free(s);
+}
+
+void share_close(struct share *s)
+{
+	struct sharing *sharing = &s->cluster->sharing;
+	struct umbel_worker *w;
+
+	TAILQ_FOREACH (w, &s->cluster->workers, link)
+		handoff_forget_share(w, s);
+	share_set_waiting(s, false);
+	TAILQ_REMOVE(&sharing->shares, s, link);
+	if (s->number >= 0)
+		sharing->numbers[s->number / 8] &= (uint8_t)~(1 << s->number % 8);
+	for (unsigned i = 0; i < s->pending_count; i++)
+		fd_close(&s->pending[i].fd);
+	s->pending_count = 0;
+	listener_close(&s->listener, on_listener_closed);
+	uv_close((uv_handle_t *)&s->orphan, on_orphan_closed);
+}
+
+static void on_orphan(uv_timer_t *timer)
+{
+	share_close(timer->data);
+}
+
+/* ---- the way of a connection ---- */
+
+struct choice {
+	const struct share *share;
+	uint32_t not_to; /* id of the worker that has just refused it */
+};
+
+static int seat_load(const void *seats, unsigned seat)
+{
+	const struct choice *choice = seats;
+	struct umbel_worker *w = choice->share->seats[seat].worker;
+
+	return w->id == choice->not_to ? ROTATION_FULL : handoff_load(w);
+}
+
+static int choose(const struct share *s)
+{
+	uint32_t not_to = s->pending_count ? s->pending[0].refused_by : 0;
+	struct choice choice = {s, s->seat_count > 1 ? not_to : 0};
+
+	return rotation_choose(&choice, s->seat_count, s->last, seat_load);
+}
+
+/* There is a connection for the chosen one: now it is its turn that is over. */
+static void take_turn(struct share *s, unsigned seat)
+{
+	for (unsigned i = (s->last + 1) % s->seat_count; i != seat; i = (i + 1) % s->seat_count)
+		s->seats[i].skipped++;
+	s->last = seat;
+}
+
+static int pending_add(struct share *s, struct pending p)
+{
+	if (s->pending_count == s->pending_size) {
+		unsigned size = s->pending_size ? s->pending_size * 2 : 16;
+		struct pending *more = reallocarray(s->pending, size, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		s->pending = more;
+		s->pending_size = size;
+	}
+	s->pending[s->pending_count++] = p;
+	return 0;
+}
+
+/* The next connection for `to`: the oldest that came back, else a new one. 0, or as listener_accept(). */
+static int next_connection(struct share *s, const struct umbel_worker *to, struct pending *ret)
+{
+	bool nonblocking = !(handoff_has_lane(to) && s->number >= 0);
+	int fd;
+
+	if (s->pending_count > 0) {
+		*ret = s->pending[0];
+		memmove(s->pending, s->pending + 1, --s->pending_count * sizeof(*s->pending));
+		if (ret->nonblocking != nonblocking)
+			fd_set_nonblocking(ret->fd, nonblocking);
+		ret->nonblocking = nonblocking;
+		return 0;
+	}
+	fd = listener_accept(&s->listener, nonblocking);
+	if (fd < 0)
+		return fd;
+	*ret = (struct pending){.fd = fd, .nonblocking = nonblocking};
+	return 0;
+}
+
+/* What the lanes took is closed here in one go: the numbers are neighbours. */
+struct round {
+	struct umbel_worker *touched[ROUND];
+	unsigned touched_count;
+	int sent[ROUND];
+	unsigned sent_count;
+};
+
+static void round_flush(struct round *r, struct share *s, struct umbel_worker *w)
+{
+	struct lane_batch *out = &w->lane_out;
+	unsigned count = out->count;
+	int err;
+
+	if (count == 0)
+		return;
+	err = handoff_flush_lane(w);
+	out->count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (err)
+			share_give_back(s, out->fds[i], false, 0, 0);
+		else
+			r->sent[r->sent_count++] = out->fds[i];
+	}
+}
+
+static void round_hand(struct round *r, struct share *s, struct subscription *to, struct pending *p)
+{
+	struct umbel_worker *w = to->worker;
+
+	if (handoff_give(w, s, p->fd, p->refusals) < 0) {
+		fd_close(&p->fd); /* no memory even for a few bytes */
+		return;
+	}
+	to->handed++;
+	if (w->lane_out.count == 1)
+		r->touched[r->touched_count++] = w;
+	else if (w->lane_out.count == LANE_BATCH)
+		round_flush(r, s, w);
+}
+
+void share_dispatch(struct share *s)
+{
+	struct round r = {.touched_count = 0};
+	unsigned n;
+
+	share_set_waiting(s, false);
+	for (n = 0; n < ROUND; n++) {
+		int seat = choose(s);
+		struct pending p;
+
+		if (seat < 0) {
+			listener_pause(&s->listener);
+			share_set_waiting(s, true);
+			break;
+		}
+		if (next_connection(s, s->seats[seat].worker, &p) < 0)
+			break;
+		take_turn(s, (unsigned)seat);
+		round_hand(&r, s, &s->seats[seat], &p);
+	}
+	for (unsigned i = 0; i < r.touched_count; i++)
+		round_flush(&r, s, r.touched[i]);
+	fd_close_all(r.sent, r.sent_count);
+	if (n == ROUND)
+		listener_arm(&s->listener); /* there may be more */
+}
+
+static void on_ready(struct listener *l)
+{
+	struct share *s = share_of(l);
+
+	share_dispatch(s);
+	sharing_watch_lanes(s->cluster);
+}
+
+void share_give_back(struct share *s, int fd, bool nonblocking, unsigned refusals,
+		       uint32_t refused_by)
+{
+	struct pending p = {fd, nonblocking, refusals, refused_by};
+
+	/* Refused by as many as there are: as a lone server at its limit it is closed. */
+	if (!s || (refused_by && refusals >= s->seat_count) || pending_add(s, p) < 0) {
+		fd_close(&fd);
+		return;
+	}
+	share_set_waiting(s, true);
+}
+
+/* ---- seats ---- */
+
+int share_add(struct share *s, struct umbel_worker *w)
+{
+	if (s->seat_count == s->seat_size) {
+		unsigned size = s->seat_size ? s->seat_size * 2 : 8;
+		struct subscription *more = reallocarray(s->seats, size, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		s->seats = more;
+		s->seat_size = size;
+	}
+	s->seats[s->seat_count++] = (struct subscription){.worker = w};
+	uv_timer_stop(&s->orphan);
+	return 0;
+}
+
+int share_seat_of(const struct share *s, const struct umbel_worker *w)
+{
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (s->seats[i].worker == w)
+			return (int)i;
+	return -1;
+}
+
+/* The others keep their order, and the turn stays with whom it was. */
+void share_remove(struct share *s, unsigned seat)
+{
+	s->seat_count--;
+	memmove(s->seats + seat, s->seats + seat + 1, (s->seat_count - seat) * sizeof(*s->seats));
+	if (s->last >= seat)
+		s->last = s->last ? s->last - 1 : (s->seat_count ? s->seat_count - 1 : 0);
+}
+
+/* ---- opening ---- */
+
+static struct share *share_new(struct cluster *c, char *key, json_t *data)
+{
+	struct share *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->cluster = c;
+	s->key = key;
+	s->key_json = node_encode_string(key);
+	s->address = malloc(ADDRESS_TEXT_MAX);
+	s->data = json_incref(data);
+	s->orphan.data = s;
+	if (s->key_json && s->address)
+		return s;
+	s->key = NULL; /* still the caller's */
+	share_free(s);
+	return NULL;
+}
+
+int share_open(struct cluster *c, char *key, const struct address *address, bool ipv6_only, int backlog,
+	       json_t *data, struct share **ret)
+{
+	struct share *s = share_new(c, key, data);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	err = listener_open(&s->listener, &c->loop, address, ipv6_only, backlog, on_ready);
+	if (err) {
+		s->key = NULL;
+		share_free(s);
+		return err;
+	}
+	uv_timer_init(&c->loop, &s->orphan);
+	s->open_handles = 2;
+	s->number = number_take(&c->sharing);
+	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
+	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
+	*ret = s;
+	return 0;
+}
+
+void share_wait_for_successor(struct share *s)
+{
+	listener_pause(&s->listener);
+	share_set_waiting(s, true);
+	uv_timer_start(&s->orphan, on_orphan, ORPHAN_MS, 0);
+}
