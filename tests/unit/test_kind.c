@@ -1,0 +1,96 @@
+/* What a program is: by its name, its real name, its #! line. */
+#include "primary/kind.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const struct {
+	const char *name, *first_line;
+	enum kind expected;
+} scripts[] = {
+    {"app", "#!/usr/bin/env node", KIND_NODE},
+    {"app", "#!/usr/bin/node", KIND_NODE},
+    {"app", "#! /usr/local/bin/node --flag", KIND_NODE},
+    {"app", "#!/usr/bin/env -S node --flag", KIND_NODE},
+    {"app", "#!/usr/bin/env A=1 node", KIND_NODE},
+    {"app", "#!/usr/bin/env python3", KIND_CHANNEL},
+    {"app", "#!/bin/sh", KIND_CHANNEL},
+    {"app", "#!", KIND_CHANNEL},
+    {"app", "#!/usr/bin/env", KIND_CHANNEL},
+    {"app", "console.log('#!node')", KIND_CHANNEL},
+    {"app", "", KIND_CHANNEL},
+    {"npm", "#!/usr/bin/env node", KIND_CHANNEL}, /* its child is the worker */
+    {"npx", "#!/usr/bin/env node", KIND_CHANNEL},
+    {"nodemon", "#!/bin/sh", KIND_CHANNEL},
+};
+
+static void test_scripts(void **state)
+{
+	char path[] = "/tmp/umbel-kind-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+		size_t len = strlen(scripts[i].first_line);
+
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(pwrite(fd, scripts[i].first_line, len, 0), len);
+		assert_int_equal(kind_of_program(scripts[i].name, path), scripts[i].expected);
+	}
+	close(fd);
+	unlink(path);
+}
+
+/* Behind a link of any name it is what it really is. */
+static void test_real_name(void **state)
+{
+	char dir[] = "/tmp/umbel-kind-XXXXXX", node[64], link[64];
+	FILE *f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(node, sizeof(node), "%s/node", dir);
+	snprintf(link, sizeof(link), "%s/runtime", dir);
+	f = fopen(node, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(symlink(node, link), 0);
+	assert_int_equal(kind_of_program("runtime", link), KIND_NODE);
+	unlink(link);
+	unlink(node);
+	rmdir(dir);
+}
+
+static void test_names(void **state)
+{
+	enum kind kind;
+
+	(void)state;
+	for (int k = KIND_AUTO; k <= KIND_NONE; k++) {
+		assert_int_equal(kind_from_name(kind_name((enum kind)k), &kind), 0);
+		assert_int_equal(kind, k);
+	}
+	assert_int_equal(kind_from_name("nodes", &kind), -EINVAL);
+	assert_int_equal(kind_from_name("", &kind), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_scripts),
+	    cmocka_unit_test(test_real_name),
+	    cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

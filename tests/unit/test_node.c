@@ -1,0 +1,215 @@
+/* Node's messages, from text and to text. The lines are captures of Node 20 to 26. */
+#include "wire/node.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct {
+	const char *line;
+	int result;
+	enum node_line_kind kind;
+	bool has_fd;
+	const char *text; /* NULL: the line */
+} lines[] = {
+    {"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":0}", 0, NODE_LINE_INTERNAL, false, NULL},
+    {"{\"cmd\":\"NODE_HANDLE_ACK\"}", 0, NODE_LINE_ACK, false, NULL},
+    {"{\"cmd\":\"NODE_HANDLE_NACK\"}", 0, NODE_LINE_NACK, false, NULL},
+    {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":{\"a\":[1e400]}}", 0, NODE_LINE_USER, true,
+     "{\"a\":[1e400]}"},
+    {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}}",
+     0, NODE_LINE_INTERNAL, true, "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}"},
+    {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}", -EINVAL, 0, false, NULL},
+    {"{\"cmd\":\"NODE_\"}", 0, NODE_LINE_USER, false, NULL},
+    {"{\"cmd\":\"NODEX\"}", 0, NODE_LINE_USER, false, NULL},
+    {"{\"cmd\":5}", 0, NODE_LINE_USER, false, NULL},
+    {"{\"in\":{\"cmd\":\"NODE_CLUSTER\"}}", 0, NODE_LINE_USER, false, NULL},
+    {"\"\\ud800\"", 0, NODE_LINE_USER, false, NULL},
+    {"18446744073709551616", 0, NODE_LINE_USER, false, NULL},
+    {"null", 0, NODE_LINE_USER, false, NULL},
+    {"", -EINVAL, 0, false, NULL},
+    {"{", -EINVAL, 0, false, NULL},
+};
+
+static void test_lines(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct node_line l;
+		const char *text = lines[i].text ? lines[i].text : lines[i].line;
+		int r = node_read_line(lines[i].line, strlen(lines[i].line), &l);
+
+		assert_int_equal(r, lines[i].result);
+		if (r)
+			continue;
+		assert_int_equal(l.kind, lines[i].kind);
+		assert_int_equal(l.has_fd, lines[i].has_fd);
+		assert_int_equal(l.len, strlen(text));
+		assert_memory_equal(l.text, text, l.len);
+	}
+}
+
+static struct node_message decode(const char *text)
+{
+	struct node_message m;
+
+	assert_int_equal(node_decode(text, strlen(text), &m), 0);
+	return m;
+}
+
+static void test_query(void **state)
+{
+	struct node_message m = decode(
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":\"127.0.0.1\","
+	    "\"port\":8000,\"addressType\":4,\"flags\":0,\"backlog\":false,\"seq\":1}");
+
+	(void)state;
+	assert_int_equal(m.type, NODE_QUERY);
+	assert_int_equal(m.seq, 1);
+	assert_string_equal(m.query.address, "127.0.0.1");
+	assert_int_equal(m.query.port, 8000);
+	assert_int_equal(m.query.family, NODE_TCP4);
+	assert_int_equal(m.query.fd, -1);
+	assert_int_equal(m.query.backlog, 0);
+	node_message_finish(&m);
+}
+
+static void test_families(void **state)
+{
+	static const struct {
+		const char *type;
+		enum node_family family;
+	} table[] = {{"4", NODE_TCP4},         {"6", NODE_TCP6},         {"-1", NODE_PIPE},
+		     {"\"udp4\"", NODE_UDP4}, {"\"udp6\"", NODE_UDP6}, {"null", NODE_FD}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char text[256] = "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"seq\":1,\"addressType\":";
+		struct node_message m;
+
+		strcat(strcat(text, table[i].type), "}");
+		m = decode(text);
+		assert_int_equal(m.query.family, table[i].family);
+		node_message_finish(&m);
+	}
+}
+
+static void test_replies(void **state)
+{
+	struct node_message m = decode(
+	    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":null,\"key\":\"k\",\"ack\":1,\"data\":null,\"sockname\":{"
+	    "\"address\":\"127.0.0.1\",\"family\":\"IPv4\",\"port\":8000},\"seq\":0}");
+
+	(void)state;
+	assert_int_equal(m.type, NODE_REPLY);
+	assert_int_equal(m.ack, 1);
+	assert_int_equal(m.error, 0);
+	assert_string_equal(m.host, "127.0.0.1");
+	assert_int_equal(m.port, 8000);
+	assert_int_equal(m.lane, -1);
+	node_message_finish(&m);
+	m = decode("{\"cmd\":\"NODE_CLUSTER\",\"ack\":7,\"accepted\":true,\"seq\":3}");
+	assert_int_equal(m.type, NODE_REPLY);
+	assert_true(m.accepted);
+	node_message_finish(&m);
+	m = decode("{\"cmd\":\"NODE_CLUSTER\",\"ack\":-1}"); /* Node's own test sends this */
+	assert_int_equal(m.type, NODE_REPLY);
+	node_message_finish(&m);
+}
+
+static void test_bad_messages(void **state)
+{
+	static const char *const bad[] = {
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":65536,\"addressType\":4}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":\"8000\",\"addressType\":4}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":1.5,\"addressType\":4}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":5}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":{}}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":-1,\"address\":\"/a\\u0000b\"}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":4,\"address\":7}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\"}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\",\"key\":7}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"errno\":\"x\"}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":-1}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":18446744073709551616}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct node_message m;
+
+		assert_int_equal(node_decode(bad[i], strlen(bad[i]), &m), -EINVAL);
+	}
+}
+
+static void test_unknown_is_dropped(void **state)
+{
+	struct node_message m = decode("{\"cmd\":\"NODE_SOMETHING\",\"act\":\"online\"}");
+
+	(void)state;
+	assert_int_equal(m.type, NODE_UNKNOWN);
+	node_message_finish(&m);
+	m = decode("{\"cmd\":\"NODE_CLUSTER\",\"act\":\"suicide\"}");
+	assert_int_equal(m.type, NODE_UNKNOWN);
+	node_message_finish(&m);
+}
+
+static void expect_text(char *text, const char *expected)
+{
+	assert_non_null(text);
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void test_encode(void **state)
+{
+	struct node_sockname name = {"::", true, 8000}, none = {NULL, false, 0};
+	struct node_query q = {.address = NULL, .family = NODE_TCP4, .port = 8000, .fd = -1};
+	char line[256];
+	size_t len;
+	char *text;
+
+	(void)state;
+	expect_text(node_encode_act("online", 0), "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":0}");
+	expect_text(node_encode_ack(5, 6), "{\"cmd\":\"NODE_CLUSTER\",\"ack\":5,\"seq\":6}");
+	expect_text(node_encode_accepted(1, true, 3),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":3}");
+	expect_text(node_encode_close("a\"b", 4),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\",\"key\":\"a\\\"b\",\"seq\":4}");
+	expect_text(node_encode_query("queryServer", &q, 1),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
+		    "\"port\":8000,\"addressType\":4,\"flags\":0,\"backlog\":0,\"seq\":1}");
+	expect_text(node_encode_listen_reply(1, "k", 0, NULL, &name, -1, 0),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":null,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
+		    "\"sockname\":{\"address\":\"::\",\"family\":\"IPv6\",\"port\":8000}}");
+	expect_text(node_encode_listen_reply(1, "k", -98, NULL, &none, 3, 0),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":-98,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
+		    "\"lane\":3}");
+	len = node_write_newconn(line, sizeof(line), "\"k\"", 9);
+	assert_int_equal(len, strlen(line));
+	assert_string_equal(line, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
+				  "\"act\":\"newconn\",\"key\":\"k\",\"seq\":9}}");
+	assert_int_equal(node_write_newconn(line, 20, "\"k\"", 9), 0);
+	text = node_encode_user_handle("net.Socket", "[1]", 3, &len);
+	assert_memory_equal(text, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":[1]}", len);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_lines),        cmocka_unit_test(test_query),
+	    cmocka_unit_test(test_families),     cmocka_unit_test(test_replies),
+	    cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_unknown_is_dropped),
+	    cmocka_unit_test(test_encode),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
