@@ -201,6 +201,11 @@ static void round_hand(struct round *r, struct share *s, struct subscription *to
 		round_flush(r, s, w);
 }
 
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
 void share_dispatch(struct share *s)
 {
 	struct round r = {.touched_count = 0};
@@ -223,6 +228,7 @@ void share_dispatch(struct share *s)
 	}
 	for (unsigned i = 0; i < r.touched_count; i++)
 		round_flush(&r, s, r.touched[i]);
+	qsort(r.sent, r.sent_count, sizeof(r.sent[0]), compare_fds); /* neighbours side by side */
 	fd_close_all(r.sent, r.sent_count);
 	if (n == ROUND)
 		listener_arm(&s->listener); /* there may be more */
