@@ -226,11 +226,11 @@ void output_close(struct output *o)
 	}
 	o->gone = NULL;
 	o->dead = true;
-	if (o->is_file)
-		on_output_closed((uv_handle_t *)&o->poll);
-	else
+	if (!o->is_file)
 		uv_close((uv_handle_t *)&o->poll, on_output_closed);
 	fd_close(&o->fd);
+	if (o->is_file)
+		on_output_closed((uv_handle_t *)&o->poll);
 }
 
 /* ---- workers' pipes ---- */
@@ -351,9 +351,13 @@ struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, str
 
 void pipe_drain(struct worker_pipe *p)
 {
+	int r = 1;
+
 	/* Bounded: a grandchild may go on writing for ever. */
-	for (int i = 0; p && i < 16 && read_some(p) > 0; i++)
-		;
+	for (int i = 0; p && i < 16 && r > 0; i++)
+		r = read_some(p);
+	if (r == 0)
+		pipe_close(p);
 }
 
 static void on_pipe_closed(uv_handle_t *handle)
