@@ -3,16 +3,14 @@
 #ifndef BENCH_ANSWER_H
 #define BENCH_ANSWER_H
 
-#include <unistd.h>
+#include <sys/socket.h>
 
 static inline void answer(int fd)
 {
 	static const char text[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nok\n";
 	char request[4096];
 
-	if (read(fd, request, sizeof(request)) <= 0)
-		return;
-	if (write(fd, text, sizeof(text) - 1) < 0)
+	if (recv(fd, request, sizeof(request), 0) <= 0 || send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) < 0)
 		return; /* the client gave up */
 }
 

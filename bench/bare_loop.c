@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
 enum { WORKERS = 2, MAX_BATCH = 8, ROUND = 32 };
 

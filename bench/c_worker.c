@@ -12,7 +12,7 @@ static void serve(struct umbel *u, int fd, void *data)
 
 int main(int argc, char **argv)
 {
-	struct umbel *u;
+	struct umbel *u = NULL; /* then umbel_reason() is umbel_open()'s */
 	char address[64];
 	int err;
 
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = umbel_run(u);
 	if (err)
-		fprintf(stderr, "c_worker: %s\n", umbel_reason(err ? u : NULL));
+		fprintf(stderr, "c_worker: %s\n", umbel_reason(u));
 	umbel_close(u);
 	return err != 0;
 }

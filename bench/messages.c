@@ -1,18 +1,21 @@
 /* messages: a primary and one worker that sends every message back. For each line on standard input,
  * a number, so many messages of 100 bytes go there and back, WINDOW at a time; then it prints "done".
  * messages.js is the same for Node. */
-#include <poll.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <umbel.h>
-#include <unistd.h>
 
 enum { WINDOW = 64, BYTES = 100 };
 
 struct bench {
 	struct umbel *umbel;
 	struct umbel_worker *worker;
+	atomic_long ordered; /* by the reader of standard input */
 	long to_send, to_come;
 	char text[BYTES + 1];
 };
@@ -44,40 +47,48 @@ static void on_echo(struct umbel *u, const struct umbel_event *e, void *data)
 	}
 }
 
-static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
+static void on_woken(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	fprintf(stderr, "messages: %s\n", e->result.why);
-	exit(1);
+	struct bench *b = data;
+
+	b->to_send = b->to_come = atomic_load(&b->ordered);
+	for (int i = 0; i < WINDOW; i++)
+		send_one(b);
+}
+
+static void *read_orders(void *data)
+{
+	struct bench *b = data;
+	char line[64];
+
+	while (fgets(line, sizeof(line), stdin)) {
+		atomic_store(&b->ordered, atol(line));
+		umbel_wake(b->umbel);
+	}
+	return NULL;
 }
 
 static int run_primary(struct umbel *u)
 {
 	struct bench b = {.umbel = u};
-	struct pollfd fds[] = {{.fd = umbel_fd(u), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
-	char line[64];
-	ssize_t n;
+	pthread_t reader;
+	sigset_t set;
 	int err;
 
 	memset(b.text, 'x', BYTES);
 	b.text[0] = b.text[BYTES - 1] = '"';
 	umbel_on(u, UMBEL_MESSAGE, on_echo, &b);
-	umbel_on(u, UMBEL_FAILED, on_failed, NULL);
+	umbel_on(u, UMBEL_WOKEN, on_woken, &b);
 	err = umbel_fork(u, NULL, &b.worker);
-	while (!err) {
-		if (poll(fds, 2, -1) < 0)
-			continue;
-		if (fds[1].revents) {
-			n = read(0, line, sizeof(line) - 1);
-			if (n <= 0)
-				break; /* the end */
-			line[n] = '\0';
-			b.to_send = b.to_come = atol(line);
-			for (int i = 0; i < WINDOW; i++)
-				send_one(&b);
-		}
-		if (umbel_dispatch(u) < 0)
-			err = -1;
-	}
+	if (err)
+		return err;
+	sigfillset(&set); /* signals are for umbel_run(), not for the reader */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (pthread_create(&reader, NULL, read_orders, &b))
+		return -EAGAIN;
+	err = umbel_run(u);
+	pthread_cancel(reader);
+	pthread_join(reader, NULL);
 	return err;
 }
 

@@ -3,7 +3,7 @@
 // busy machine shows what it really adds.
 //
 //	node work.js calibrate MS     how much work costs so many milliseconds here
-//	node work.js loop WORK S      does it over and over for S seconds; prints how often
+//	node work.js loop WORK S      does it over and over for S seconds; prints "done" and how often
 
 const work = (amount) => {
 	let x = 1;
@@ -34,5 +34,8 @@ const calibrate = (ms) => {
 module.exports = work;
 if (require.main === module) {
 	const [how, first, second] = process.argv.slice(2);
-	console.log(how === 'loop' ? timesIn(Number(first), Number(second)) : calibrate(Number(first)));
+	if (how === 'loop')
+		console.log(`done ${timesIn(Number(first), Number(second))}`);
+	else
+		console.log(calibrate(Number(first)));
 }

@@ -117,8 +117,8 @@ struct umbel_settings {
 	const char *cwd;       /* NULL: ours */
 	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's */
 	int stdio[3];          /* UMBEL_STDIO_*, or a descriptor of ours (not taken) */
-	bool respawn;          /* refill a slot when its worker ends unasked, with its fork's env.
-				* umbel_scale() turns it on, umbel_fork() does not */
+	bool respawn;          /* refill a slot when its worker ends, with its fork's env, unless you asked
+				* that worker to leave. umbel_scale() turns it on, umbel_fork() does not */
 	uint32_t grace_ms;     /* from asking a worker to leave to SIGKILL; 0: at once */
 	uint32_t window;       /* connections a Node worker may have unanswered, 1..64; it gets a second
 				* only when every ready worker has one. 1 is Node's own lock-step */

@@ -89,10 +89,10 @@ int parse_flags(int argc, char **argv, const struct option *flags, int *ret_give
 					flags[0].name);
 		*ret_given = 1;
 	}
-	if (argc - optind != names)
-		return complain(names ? "%s: which app? 'umbel list' shows those that run"
-				      : "%s takes no name",
-				argv[0]);
+	if (argc - optind < names)
+		return complain("%s: which app? 'umbel list' shows those that run", argv[0]);
+	if (argc - optind > names)
+		return complain("%s: one word too many: %s", argv[0], argv[optind + names]);
 	if (names && !is_name(argv[optind]))
 		return complain("'%s' is no name of an app: letters, digits, _ . -", argv[optind]);
 	return 0;

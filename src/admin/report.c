@@ -178,6 +178,17 @@ static const char *version(void)
 	return text;
 }
 
+/* Where a worker of that slot goes: they are listed by slot, then by id. */
+static size_t place_of(const json_t *workers, int slot)
+{
+	size_t place = json_array_size(workers);
+
+	while (place > 0 && json_integer_value(json_object_get(json_array_get(workers, place - 1),
+							       "slot")) > slot)
+		place--;
+	return place;
+}
+
 json_t *report_status(struct report *r)
 {
 	json_t *workers = json_array(), *listeners = json_array();
@@ -187,7 +198,8 @@ json_t *report_status(struct report *r)
 	while ((w = umbel_next(r->umbel, w ? umbel_worker_id(w) : 0))) {
 		total++;
 		ready += umbel_worker_state(w) == UMBEL_STATE_READY;
-		json_array_append_new(workers, report_worker(r, w));
+		json_array_insert_new(workers, place_of(workers, umbel_worker_slot(w)),
+				      report_worker(r, w));
 	}
 	umbel_each_listener(r->umbel, add_listener, listeners);
 	return json_pack("{ss si ss ss ss si so so}", "name", r->name, "pid", (int)getpid(), "version",
@@ -235,12 +247,14 @@ static void add_details(json_t *event, const struct umbel_event *e)
 
 json_t *report_event(const struct umbel_event *e)
 {
+	struct timespec now;
 	json_t *event;
 
 	if (!event_names[e->type])
 		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
 	event = json_pack("{ss sI}", "event", event_names[e->type], "time_ms",
-			  (json_int_t)time(NULL) * 1000);
+			  (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 	if (!event)
 		return NULL;
 	if (e->worker) {

@@ -146,14 +146,21 @@ void handoff_forget_share(struct umbel_worker *w, const struct share *share)
 
 /* ---- and its answers ---- */
 
+/* Who may be answered next. One that still waits in our queue is not: its answer is invented, and
+ * believing it would close a descriptor that the queue is about to send. */
 static struct handoff *first_unacked(struct umbel_worker *w)
 {
-	struct handoff *h;
+	struct handoff *h, *first = NULL;
+	unsigned count = 0;
 
-	TAILQ_FOREACH (h, &w->handoffs, link)
-		if (!h->acked)
-			return h;
-	return NULL;
+	TAILQ_FOREACH (h, &w->handoffs, link) {
+		if (h->acked)
+			continue;
+		if (!first)
+			first = h;
+		count++;
+	}
+	return count > w->channel.out_fds ? first : NULL;
 }
 
 int handoff_acked(struct umbel_worker *w)

@@ -46,9 +46,30 @@ static void on_gone_told(struct queued_event *e)
 
 /* ---- its end ---- */
 
+/* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish. */
+enum { LAST_STEPS_MS = 1000 };
+
 static void on_grace(uv_timer_t *timer)
 {
-	worker_kill_group(timer->data, SIGKILL);
+	struct umbel_worker *w = timer->data;
+	uint64_t now = uv_now(&w->cluster->loop);
+
+	if (now >= w->kill_at_ms) {
+		worker_kill_group(w, SIGKILL);
+		return;
+	}
+	worker_kill_group(w, SIGTERM);
+	uv_timer_start(timer, on_grace, w->kill_at_ms - now, 0);
+}
+
+static void say_term(struct umbel_worker *w)
+{
+	uint64_t now = uv_now(&w->cluster->loop);
+
+	if (w->is_libumbel && now + LAST_STEPS_MS < w->kill_at_ms)
+		uv_timer_start(&w->grace, on_grace, LAST_STEPS_MS, 0);
+	else
+		worker_kill_group(w, SIGTERM);
 }
 
 void worker_kill_group(struct umbel_worker *w, int sig)
@@ -67,6 +88,7 @@ void worker_ask(struct umbel_worker *w)
 		return;
 	w->asked = true;
 	sharing_leave_all(w->cluster, w);
+	w->kill_at_ms = uv_now(&w->cluster->loop) + w->cluster->settings.grace_ms;
 	uv_timer_start(&w->grace, on_grace, w->cluster->settings.grace_ms, 0);
 	/* One that never spoke would not understand, and serves nobody. */
 	if (!w->online || !w->connected) {
@@ -92,7 +114,7 @@ void worker_part(struct umbel_worker *w)
 	}
 	/* Drained. A timer or a connection to a database would keep it alive for ever. */
 	if (w->state == UMBEL_STATE_DRAINING)
-		worker_kill_group(w, SIGTERM);
+		say_term(w);
 }
 
 static void emit_exit(struct umbel_worker *w, const siginfo_t *info)

@@ -38,6 +38,7 @@ struct umbel_worker {
 
 	uv_poll_t death, channel_poll;
 	uv_timer_t grace;
+	uint64_t kill_at_ms; /* the end of the grace; of uv_now() */
 	unsigned references; /* open handles, and the GONE that was not told */
 	struct channel channel;
 

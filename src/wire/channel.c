@@ -30,8 +30,9 @@ void channel_open(struct channel *c, int fd, size_t max_message, size_t max_queu
 	fd_set_nonblocking(fd, true);
 }
 
-static void chunk_drop_fd(struct channel_chunk *chunk)
+static void chunk_drop_fd(struct channel *c, struct channel_chunk *chunk)
 {
+	c->out_fds -= chunk->fd >= 0;
 	if (chunk->lent)
 		fd_steal(&chunk->fd);
 	fd_close(&chunk->fd);
@@ -40,7 +41,7 @@ static void chunk_drop_fd(struct channel_chunk *chunk)
 static void chunk_remove(struct channel *c, struct channel_chunk *chunk)
 {
 	TAILQ_REMOVE(&c->out, chunk, link);
-	chunk_drop_fd(chunk);
+	chunk_drop_fd(c, chunk);
 	free(chunk);
 }
 
@@ -241,6 +242,7 @@ int channel_send(struct channel *c, const char *text, size_t len, int fd, unsign
 	copy_as_line(chunk->bytes + chunk->end, text, len);
 	chunk->end += len + 1;
 	chunk->fd = fd;
+	c->out_fds += fd >= 0;
 	chunk->lent = flags & CHANNEL_LEND_FD;
 	c->out_bytes += len + 1;
 	return 0;
@@ -288,7 +290,7 @@ static void out_advance(struct channel *c, size_t written)
 	while (written > 0 && (chunk = TAILQ_FIRST(&c->out))) {
 		size_t part = chunk->end - chunk->start;
 
-		chunk_drop_fd(chunk); /* went with the first byte */
+		chunk_drop_fd(c, chunk); /* went with the first byte */
 		if (written < part) {
 			chunk->start += written;
 			return;

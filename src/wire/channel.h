@@ -32,6 +32,7 @@ struct channel {
 
 	struct channel_chunks out;
 	size_t out_bytes;
+	unsigned out_fds; /* descriptors not sent yet */
 };
 
 /* Takes fd, which is made non-blocking. */

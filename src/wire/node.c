@@ -111,8 +111,14 @@ static int get_family(const json_t *object, enum node_family *ret)
 
 static int decode_query(const json_t *object, struct node_query *q)
 {
-	int err = get_string(object, "address", &q->address);
+	const json_t *address = json_object_get(object, "address");
+	int err = 0;
 
+	/* With a NUL inside (an abstract path) it is no address of ours: an error of that listen() only. */
+	if (json_is_string(address) && strlen(json_string_value(address)) != json_string_length(address))
+		q->address = "\\0";
+	else
+		err = get_string(object, "address", &q->address);
 	err = err ? err : get_family(object, &q->family);
 	err = err ? err : get_small(object, "port", -1, 65535, -1, &q->port);
 	err = err ? err : get_small(object, "fd", -1, INT_MAX, -1, &q->fd);
