@@ -52,6 +52,8 @@ static void on_woken(struct umbel *u, const struct umbel_event *e, void *data)
 	struct bench *b = data;
 
 	b->to_send = b->to_come = atomic_load(&b->ordered);
+	if (b->to_send == 0)
+		umbel_stop(u);
 	for (int i = 0; i < WINDOW; i++)
 		send_one(b);
 }
@@ -65,6 +67,8 @@ static void *read_orders(void *data)
 		atomic_store(&b->ordered, atol(line));
 		umbel_wake(b->umbel);
 	}
+	atomic_store(&b->ordered, 0); /* the end */
+	umbel_wake(b->umbel);
 	return NULL;
 }
 

@@ -1,8 +1,7 @@
-/* hello: a clustered program in 20 lines. Each connection is answered by one of the workers.
+/* hello: a whole clustered server. Each connection is told which worker it came to.
  *
- *     hello [PORT]          its own primary, a worker on each CPU
- *     umbel run -- hello    the same worker under the command
- */
+ *     hello [PORT]        on every core; then: nc localhost 8000 */
+#include <signal.h>
 #include <stdio.h>
 #include <umbel.h>
 
@@ -16,9 +15,12 @@ int main(int argc, char **argv)
 {
 	struct umbel *u = NULL;
 	char address[64];
-	int err = umbel_open(argc, argv, &u); /* primary or worker? */
+	int err;
 
+	signal(SIGPIPE, SIG_IGN); /* a client may be gone before it is answered */
 	snprintf(address, sizeof(address), "tcp://:%s", argc > 1 ? argv[1] : "8000");
+
+	err = umbel_open(argc, argv, &u); /* primary or worker? */
 	if (!err)
 		err = umbel_is_primary(u) ? umbel_scale(u, umbel_parallelism())
 					  : umbel_listen(u, address, hello, NULL);

@@ -144,7 +144,8 @@ static int turn(struct umbel *u, bool wait)
 
 	u->dispatching = true; /* umbel_serve is called from within */
 	if (u->cluster)
-		cluster_turn(u->cluster, wait && TAILQ_EMPTY(&u->events.queue));
+		cluster_turn(u->cluster, wait && TAILQ_EMPTY(&u->events.queue) &&
+						 !cluster_is_over(u->cluster));
 	else
 		r = self_turn(u->self, wait);
 	u->dispatching = false;

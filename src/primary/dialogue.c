@@ -147,6 +147,7 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 static void on_leaving(struct umbel_worker *w, const struct node_message *m)
 {
 	w->asked = true;
+	sharing_leave_all(w->cluster, w); /* this first: the answer says that nothing more comes */
 	dialogue_reply(w, node_encode_ack(m->seq, w->seq++));
 }
 

@@ -205,8 +205,8 @@ void worker_destroy(struct umbel_worker *w)
 
 static int build_environment(const struct umbel_worker *w, char ***ret)
 {
-	char slot[32], id[32], instance[40], unique[40];
-	char *own[] = {slot, id, "UMBEL_GENERATION=1", instance, NULL};
+	char slot[32], id[32], instance[40], unique[40], max_message[48];
+	char *own[] = {slot, id, "UMBEL_GENERATION=1", instance, max_message, NULL};
 	char *node[] = {"NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL};
 	char *channel[] = {"UMBEL_CHANNEL=3", NULL};
 	char *const *more[] = {w->cluster->settings.env, w->slot->env, own,
@@ -218,6 +218,8 @@ static int build_environment(const struct umbel_worker *w, char ***ret)
 	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->id);
 	snprintf(instance, sizeof(instance), "NODE_APP_INSTANCE=%d", w->slot->number - 1);
 	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->id);
+	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu",
+		 w->cluster->settings.max_message);
 	return environment_build(environ, more, sizeof(more) / sizeof(more[0]), ret);
 }
 

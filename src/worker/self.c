@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum {
-	MAX_MESSAGE = 16 << 20,
+	MAX_MESSAGE = 16 << 20, /* unless UMBEL_MAX_MESSAGE says what the primary takes */
 	MAX_QUEUE = 64 << 20,
 	LEAVE_S = 5, /* the primary's answer to exitedAfterDisconnect; Node waits for ever */
 };
@@ -30,7 +30,6 @@ enum {
 enum self_state {
 	SELF_SERVING,
 	SELF_DRAINING, /* nothing new; what was served is being finished */
-	SELF_LEAVING,  /* drained by its own wish: waits for the primary's answer */
 	SELF_OVER,
 };
 
@@ -54,16 +53,15 @@ struct self {
 	struct events *events;
 	struct reason *reason;
 	enum self_state state;
-	bool by_own_wish;
-	bool wants_writable, watches_output;
+	bool wants_writable, watches_output, watches_lane;
 	int epoll, wake, timer, signals;
 	struct channel channel;
 	int lane;
 	uint32_t seq, id;
 	int slot;
-	bool libumbel_primary; /* it gave us a lane */
+	bool libumbel_primary; /* it announced the channel as UMBEL_CHANNEL, or gave us a lane */
 	unsigned unacked;      /* descriptors sent */
-	int64_t leave_seq;
+	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */
 	TAILQ_HEAD(, listen) listens;
 	atomic_int active;      /* served and not done */
 	atomic_bool woken;      /* by the user */
@@ -170,39 +168,70 @@ static void stop_listening(struct self *s, struct listen *l)
 
 void self_drain(struct self *s)
 {
-	struct listen *l;
-
 	if (s->state != SELF_SERVING)
 		return;
 	s->state = SELF_DRAINING;
-	TAILQ_FOREACH (l, &s->listens, link)
-		stop_listening(s, l);
 	atomic_store(&s->wants_idle, true);
 	events_add(s->events, UMBEL_DRAIN, NULL, "", 0);
 }
 
 int self_stop(struct self *s)
 {
-	if (s->state == SELF_SERVING)
-		s->by_own_wish = true;
+	struct listen *l;
+
+	if (s->state != SELF_SERVING)
+		return 0;
+	if (channel_is_open(&s->channel)) {
+		s->leave_seq = s->seq++;
+		send_internal(s, node_encode_act("exitedAfterDisconnect", (uint32_t)s->leave_seq));
+		arm_timer(s, LEAVE_S);
+	}
+	/* libumbel's primary hands on nothing more once it has answered. To say that we close would be
+	 * wrong there: the last one's close ends the listener, and our successor is to have it. */
+	TAILQ_FOREACH (l, &s->listens, link)
+		if (!s->libumbel_primary)
+			stop_listening(s, l);
 	self_drain(s);
 	return 0;
 }
 
-/* The steps from drained to over, each when the one before is done. */
+/* Nothing in hand, nothing on its way, nothing left to tell: the handler of DRAIN may have something to
+ * send. */
+static bool is_drained(struct self *s)
+{
+	return atomic_load(&s->active) == 0 && s->leave_seq < 0 &&
+	       (s->lane < 0 || lane_waiting(s->lane) == 0) && TAILQ_EMPTY(&s->events->queue);
+}
+
+/* A connection overtakes the answer that says which listener its number means: while one is awaited
+ * the lane is not read. */
+static bool lane_is_readable(const struct self *s)
+{
+	const struct listen *l;
+
+	if (s->lane < 0 || s->state == SELF_OVER)
+		return false;
+	TAILQ_FOREACH (l, &s->listens, link)
+		if (l->query >= 0)
+			return false;
+	return true;
+}
+
+static void watch_lane(struct self *s)
+{
+	bool readable = lane_is_readable(s);
+
+	/* Out of the set, not masked: its end would be reported all the same. */
+	if (readable != s->watches_lane)
+		watch(s, readable ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, s->lane, SOURCE_LANE, EPOLLIN);
+	s->watches_lane = readable;
+}
+
 void self_settle(struct self *s)
 {
-	if (s->state == SELF_DRAINING) {
-		if (atomic_load(&s->active) > 0 || (s->lane >= 0 && lane_waiting(s->lane) > 0))
-			return;
+	if (s->state == SELF_DRAINING && is_drained(s))
 		s->state = SELF_OVER;
-		if (s->by_own_wish && channel_is_open(&s->channel)) {
-			s->state = SELF_LEAVING;
-			s->leave_seq = s->seq++;
-			send_internal(s, node_encode_act("exitedAfterDisconnect", (uint32_t)s->leave_seq));
-			arm_timer(s, LEAVE_S);
-		}
-	}
+	watch_lane(s);
 	flush(s);
 	if (s->state == SELF_OVER && !channel_has_output(&s->channel))
 		part(s);
@@ -213,12 +242,21 @@ bool self_is_over(const struct self *s)
 	return s->state == SELF_OVER && !channel_is_open(&s->channel) && TAILQ_EMPTY(&s->events->queue);
 }
 
+/* It has told us to leave, or is gone: then it answers no question (as Node). */
+static void expect_no_answer(struct self *s)
+{
+	struct listen *l;
+
+	s->leave_seq = -1;
+	TAILQ_FOREACH (l, &s->listens, link)
+		l->query = -1;
+}
+
 static void on_channel_end(struct self *s)
 {
 	part(s);
+	expect_no_answer(s);
 	events_add(s->events, UMBEL_DISCONNECT, NULL, "", 0);
-	if (s->state == SELF_LEAVING)
-		s->state = SELF_OVER;
 	if (!s->events->handlers[UMBEL_DISCONNECT].f)
 		self_drain(s);
 }
@@ -265,6 +303,7 @@ static void on_lane(struct self *s)
 
 	if (r == 0) {
 		epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->lane, NULL);
+		s->watches_lane = false;
 		fd_close(&s->lane);
 		return;
 	}
@@ -346,6 +385,7 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 	struct listen *l;
 	const char *why;
 	char *text;
+	int err;
 
 	if (address_parse(address, &a, &why) < 0)
 		return reason_set(s->reason, -EINVAL, "cannot listen on '%s': %s", address, why);
@@ -362,8 +402,13 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 			listen_free(l);
 		return reason_set(s->reason, -ENOMEM, "out of memory");
 	}
+	err = channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT);
+	free(text);
+	if (err) {
+		listen_free(l);
+		return reason_set(s->reason, err, "cannot ask for %s: %s", address, strerror(-err));
+	}
 	l->query = s->seq++;
-	send_internal(s, text);
 	TAILQ_INSERT_TAIL(&s->listens, l, link);
 	return 0;
 }
@@ -431,7 +476,7 @@ static void on_query_reply(struct self *s, struct listen *l, const struct node_m
 		return;
 	}
 	l->lane = m->lane;
-	if (l->closed) /* while the answer was on its way */
+	if (l->closed || s->state != SELF_SERVING) /* while the answer was on its way */
 		send_internal(s, node_encode_close(l->key, s->seq++));
 	else
 		listen_answered(s, l, m);
@@ -443,8 +488,8 @@ static void on_reply(struct self *s, const struct node_message *m, bool has_fd)
 {
 	struct listen *l;
 
-	if (s->state == SELF_LEAVING && m->ack == s->leave_seq) {
-		s->state = SELF_OVER;
+	if (s->leave_seq >= 0 && m->ack == s->leave_seq) {
+		s->leave_seq = -1;
 		return;
 	}
 	TAILQ_FOREACH (l, &s->listens, link)
@@ -460,7 +505,6 @@ static void on_lane_given(struct self *s, int *fd)
 		return;
 	s->lane = fd_steal(fd);
 	s->libumbel_primary = true;
-	watch(s, EPOLL_CTL_ADD, s->lane, SOURCE_LANE, EPOLLIN);
 }
 
 static int on_internal(struct self *s, const char *text, size_t len, int *fd)
@@ -478,6 +522,7 @@ static int on_internal(struct self *s, const char *text, size_t len, int *fd)
 		on_newconn(s, &m, fd);
 		break;
 	case NODE_DISCONNECT:
+		expect_no_answer(s);
 		self_drain(s);
 		break;
 	case NODE_UMBEL_LANE:
@@ -565,8 +610,7 @@ static void on_wake(struct self *s)
 static void on_timer(struct self *s)
 {
 	arm_timer(s, 0);
-	if (s->state == SELF_LEAVING)
-		s->state = SELF_OVER; /* no answer: leave all the same */
+	s->leave_seq = -1; /* no answer: leave all the same */
 }
 
 static void on_signal(struct self *s)
@@ -587,7 +631,7 @@ static void on_source(struct self *s, const struct epoll_event *e)
 			on_channel(s);
 		break;
 	case SOURCE_LANE:
-		if (s->lane >= 0)
+		if (lane_is_readable(s))
 			on_lane(s);
 		break;
 	case SOURCE_WAKE:
@@ -731,7 +775,7 @@ static int open_descriptors(struct self *s, int channel)
 int self_open(struct umbel *u, struct events *events, struct reason *reason, struct self **ret)
 {
 	struct self *s;
-	long id;
+	long id, max_message;
 	int channel = -1, err = find_channel(reason, &channel);
 
 	if (err)
@@ -751,7 +795,9 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 		return reason_set(reason, err, "cannot open a worker: %s", strerror(-err));
 	}
 	fcntl(channel, F_SETFD, FD_CLOEXEC);
-	channel_open(&s->channel, channel, MAX_MESSAGE, MAX_QUEUE);
+	max_message = env_number("UMBEL_MAX_MESSAGE");
+	channel_open(&s->channel, channel, max_message > 0 ? (size_t)max_message : MAX_MESSAGE, MAX_QUEUE);
+	s->libumbel_primary = getenv("UMBEL_CHANNEL");
 	s->slot = env_number("UMBEL_SLOT") > 0 ? (int)env_number("UMBEL_SLOT") : 0;
 	id = env_number(getenv("NODE_UNIQUE_ID") ? "NODE_UNIQUE_ID" : "UMBEL_WORKER");
 	s->id = id > 0 ? (uint32_t)id : 0;
