@@ -183,11 +183,10 @@ int umbel_dispatch(struct umbel *u)
 		if (r == 1 && TAILQ_EMPTY(&u->events.queue))
 			break;
 	}
-	if (r == 1) {
+	if (r == 1 && u->cluster)
+		cluster_before_sleep(u->cluster);
+	if (r == 1 && !TAILQ_EMPTY(&u->events.queue))
 		touched(u, 0);
-		if (u->cluster)
-			cluster_arm_timer(u->cluster);
-	}
 	return leave(u, r);
 }
 

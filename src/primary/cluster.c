@@ -6,6 +6,7 @@
 #include "primary/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 enum {
 	RETRY_MS = 1000,  /* until a slot whose worker could not even be started is tried again */
+	QUIET_TURNS = 16, /* at most, before the caller's loop has its turn again */
 	MIN_UP_MS = 1000, /* who has no channel to say that it serves has failed if it ends sooner */
 };
 
@@ -290,19 +292,41 @@ int cluster_fd(struct cluster *c)
 	return uv_backend_fd(&c->loop);
 }
 
-void cluster_arm_timer(struct cluster *c)
+static void arm_timer(struct cluster *c, int ms)
 {
 	struct itimerspec when = {.it_value.tv_nsec = 0};
-	int ms;
 
-	if (c->timer_fd < 0)
-		return;
-	ms = uv_backend_timeout(&c->loop);
 	if (ms >= 0) {
 		when.it_value.tv_sec = ms / 1000;
 		when.it_value.tv_nsec = ms % 1000 * 1000000L + 1; /* 0 would disarm */
 	}
 	timerfd_settime(c->timer_fd, 0, &when, NULL);
+}
+
+static bool has_something_to_do(struct cluster *c)
+{
+	struct pollfd p = {.fd = uv_backend_fd(&c->loop), .events = POLLIN};
+
+	return uv_backend_timeout(&c->loop) == 0 || poll(&p, 1, 0) > 0;
+}
+
+void cluster_before_sleep(struct cluster *c)
+{
+	bool busy = true;
+
+	if (c->timer_fd < 0)
+		return;
+	arm_timer(c, -1);
+	/* libuv tells the kernel what to watch at the beginning of a turn. What is asked for within one
+	 * is seen only after another, so the last must be one that does nothing else. */
+	for (int i = 0; i < QUIET_TURNS && busy; i++) {
+		busy = has_something_to_do(c);
+		uv_run(&c->loop, UV_RUN_NOWAIT);
+		cluster_flush(c);
+	}
+	arm_timer(c, uv_backend_timeout(&c->loop));
+	if (busy || !TAILQ_EMPTY(&c->events->queue))
+		uv_async_send(&c->wake);
 }
 
 static void on_wake(uv_async_t *async)

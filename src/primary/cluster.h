@@ -71,7 +71,7 @@ bool cluster_is_over(const struct cluster *c);
 int cluster_fd(struct cluster *c);
 void cluster_turn(struct cluster *c, bool wait); /* one turn of the loop */
 void cluster_flush(struct cluster *c);           /* what was queued goes out */
-void cluster_arm_timer(struct cluster *c);       /* before the caller's loop sleeps */
+void cluster_before_sleep(struct cluster *c);    /* the caller's loop will poll cluster_fd() */
 void cluster_wake(struct cluster *c);            /* UMBEL_WOKEN; any thread, any signal handler */
 void cluster_touch(struct cluster *c);           /* after a call from outside a turn */
 

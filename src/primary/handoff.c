@@ -47,7 +47,7 @@ int handoff_load(struct umbel_worker *w)
 	if (!handoff_has_lane(w))
 		return w->unanswered >= (int)w->cluster->settings.window ? ROTATION_FULL : w->unanswered;
 	if (w->lane_credit == 0) {
-		waiting = lane_waiting(w->lane_far);
+		waiting = lane_waiting(w->lane_far) + w->lane_out.count;
 		w->lane_credit = waiting < LANE_LIMIT ? LANE_LIMIT - waiting : 0;
 	}
 	return w->lane_credit > 0 ? 0 : ROTATION_FULL;

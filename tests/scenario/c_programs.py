@@ -1,4 +1,5 @@
 """What the tests of C programs share: starting one that is its own primary, and talking to it."""
+import itertools
 import os
 import secrets
 import signal
@@ -10,6 +11,8 @@ from harness import BUILD, PROGRAMS, REPORT, SANITIZER, SLOW, Run, wait_until
 
 EXAMPLES = BUILD / "examples"
 TESTS = BUILD / "tests" / "programs"
+
+_numbers = itertools.count(1)
 
 WAYS = ["alone", "umbel run"]
 
@@ -78,7 +81,8 @@ def start(umbel, program):
     def start_it(way, path, *args, **popen):
         if way == "alone":
             return program(path, *args, **popen)
-        return umbel("-n", 2, "--", path, *args, **popen)
+        name = f"c{next(_numbers)}"  # two of one program may run at a time
+        return umbel("-n", 2, "--name", name, "--", path, *args, **popen)
 
     return start_it
 

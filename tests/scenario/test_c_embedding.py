@@ -1,6 +1,8 @@
 """The corners of the library that a program of its own meets: see tests/programs/embed.c."""
 import os
+import re
 import socket
+import time
 from collections import Counter
 
 import pytest
@@ -16,6 +18,22 @@ def numbers(run):
     return {what: int(number) for what, _, number in pairs if number.lstrip("-").isdigit()}
 
 
+def wakes_itself(pid):
+    """Whether a process that nobody asks anything goes on waking up. (What it was woken for before
+    may still be going on: two quiet looks in a row tell.)"""
+    def switches():
+        with open(f"/proc/{pid}/status") as status:
+            return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read(), re.M)[1])
+
+    def is_quiet():
+        before, looked = switches(), time.monotonic()
+        while time.monotonic() - looked < 0.2:
+            os.sched_yield()
+        return switches() - before <= 2
+
+    return not any(is_quiet() for _ in range(10))
+
+
 def test_a_loop_of_its_own(program, port):
     run = program(TESTS / "embed", "poll", f"tcp://:{port}")
     pids = run.wait_listening(2)
@@ -23,6 +41,7 @@ def test_a_loop_of_its_own(program, port):
     os.kill(pids[1], 9)  # a death and a timer are seen too
     successor = run.wait_successor(1, pids[1])
     assert greetings(port, 40) == {f"{pid}\n": 20 for pid in (successor, pids[2])}
+    assert not wakes_itself(run.pid)
     assert run.stop() == 0  # by umbel_wake() in a signal handler
     assert len(run.find("^worker: over: 0$")) == 2
     assert run.find("^primary: over: 0$")
