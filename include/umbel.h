@@ -9,7 +9,8 @@
  *           In the wrong role: -EPERM.
  * Threads   one umbel, one thread; in a primary the main one, because a worker is killed when the
  *           thread that forked it ends (PR_SET_PDEATHSIG, prctl(2)).
- *           From any thread: umbel_done(), umbel_wake() (from signal handlers too).
+ *           From any thread: umbel_done(), umbel_wake() (from signal handlers too); the last of them
+ *           must have returned before umbel_close().
  * fork(2)   nothing works in a forked child that has not called exec.
  * Loop      umbel_run(), or poll umbel_fd() for reading in any loop and call umbel_dispatch(): both
  *           roles, timers included; no other fd, no timeout to compute, no callback elsewhere.
@@ -86,7 +87,7 @@ struct umbel_event {
 			int fd;           /* -1: none. Yours only after umbel_take_fd() */
 		} message;
 		struct {
-			int code, signal;  /* one is set, the other -1 */
+			int code, signal;  /* one is set, the other -1; both -1: somebody else reaped it */
 			bool asked;        /* umbel_disconnect(), umbel_stop() or the worker's own (Node's
 					    * exitedAfterDisconnect) */
 			bool core;         /* left a core file */
@@ -198,7 +199,8 @@ const struct umbel_settings *umbel_settings(const struct umbel *u); /* valid unt
  * What fails after the fork (the exec itself) is UMBEL_FAILED. */
 int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret);
 
-/* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. */
+/* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. When
+ * a worker cannot be started those before it stay: call it again, or umbel_stop(). */
 int umbel_scale(struct umbel *u, int workers);
 
 /* Asks a worker to leave (drain, part, not refilled); NULL: all, then UMBEL_EMPTY. */

@@ -2,8 +2,10 @@
 #include "tool.h"
 #include "umbel.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct verb *const verbs[] = {&verb_run, &verb_list, &verb_status, &verb_stop};
 
@@ -30,9 +32,23 @@ static int help(const char *name)
 	return EXIT_DONE;
 }
 
+/* Closed, their numbers would be given to sockets, and what is printed would go there. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd < 3);
+	if (fd >= 3)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *verb;
+
+	open_standard_streams();
 
 	if (argc < 2)
 		return complain("what to do? 'umbel help' lists the verbs; for example: "

@@ -161,7 +161,9 @@ static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *da
 
 	r->any_ran = true;
 	drain_pipes(e->worker); /* its last words before its end */
-	if (left)
+	if (e->exit.code < 0 && e->exit.signal < 0)
+		snprintf(text, sizeof(text), "ended after %.1f s", seconds);
+	else if (left)
 		snprintf(text, sizeof(text), "left after %.1f s", seconds);
 	else if (e->exit.signal >= 0)
 		snprintf(text, sizeof(text), "killed by SIG%s after %.1f s%s",
@@ -238,13 +240,15 @@ static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 	control_tell(r->control, e);
 	if (!e->worker) {
 		snprintf(why, sizeof(why), "%s; %s", e->result.why, r->last_error);
+		clean(why);
 		fail(r, EXIT_FAILED, why);
 		return;
 	}
 	drain_pipes(e->worker);
 	umbel_worker_info(e->worker, &info);
 	if (info.has_no_program && !r->any_ran) {
-		fail(r, EXIT_USAGE, e->result.why);
+		snprintf(why, sizeof(why), "%s", e->result.why);
+		fail(r, EXIT_USAGE, clean(why));
 		return;
 	}
 	snprintf(why, sizeof(why), "%s", e->result.why);
@@ -316,6 +320,7 @@ static int watch_signals(struct run *r)
 		sigaddset(&set, watched[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would take how workers ended away from us */
 	r->signalfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (r->signalfd < 0)
 		return -errno;

@@ -5,6 +5,7 @@
 #include "wire/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,10 @@ struct client {
 	struct control *control;
 	struct channel channel;
 	uv_poll_t poll;
-	bool wants_events, watches_output;
-	bool leaving; /* closed once its answer is out */
+	bool wants_events;
+	int watched;
+	bool leaving; /* closed once its answer is out, and not read any more */
+	bool stuck;   /* does not read its answers: closed at once */
 };
 
 struct control {
@@ -34,6 +37,7 @@ struct control {
 	control_stop *stop;
 	void *data;
 	int listener, watcher; /* watcher: inotify of the directory */
+	int reserve;           /* for the day when there are no descriptors left */
 	uv_poll_t listener_poll, watcher_poll;
 	unsigned open_handles, client_count;
 	TAILQ_HEAD(, client) clients;
@@ -59,16 +63,16 @@ static void client_close(struct client *c)
 /* Ends the client when it is broken, or leaving and done. */
 static void client_flush(struct client *c)
 {
-	int r = channel_flush(&c->channel);
+	int r = c->stuck ? -EAGAIN : channel_flush(&c->channel);
+	int wanted = (c->leaving ? 0 : UV_READABLE) | (r == 1 ? UV_WRITABLE : 0);
 
 	if (r < 0 || (r == 0 && c->leaving)) {
 		client_close(c);
 		return;
 	}
-	if (c->watches_output != (r == 1)) {
-		c->watches_output = r == 1;
-		uv_poll_start(&c->poll, UV_READABLE | (r == 1 ? UV_WRITABLE : 0), on_client);
-	}
+	if (c->watched != wanted)
+		uv_poll_start(&c->poll, wanted, on_client);
+	c->watched = wanted;
 }
 
 /* Takes answer. */
@@ -77,7 +81,7 @@ static void client_send(struct client *c, json_t *answer)
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 
 	if (!text || channel_send(&c->channel, text, strlen(text), -1, 0) < 0)
-		c->leaving = true; /* no memory, or it does not read */
+		c->stuck = true; /* or there is no memory */
 	free(text);
 	json_decref(answer);
 }
@@ -143,10 +147,10 @@ static void on_client(uv_poll_t *poll, int status, int events)
 		client_close(c);
 		return;
 	}
-	while (!c->leaving && (r = channel_next_line(&c->channel, &line, &len)) == 1 && len <= MAX_REQUEST)
+	while (!c->leaving && !c->stuck && (r = channel_next_line(&c->channel, &line, &len)) == 1 && len <= MAX_REQUEST)
 		on_request(c, line, len);
 	channel_drop_strays(&c->channel);
-	if (r == 1 || c->channel.in_end - c->channel.in_start > MAX_REQUEST) {
+	if (!c->leaving && (r == 1 || c->channel.in_end - c->channel.in_start > MAX_REQUEST)) {
 		client_refuse(c, "a request of more than 64 KiB", "");
 		c->leaving = true;
 	}
@@ -168,6 +172,13 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct client *c = NULL;
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		/* Turned away with the descriptor that is kept for this, or it would be told for ever. */
+		fd_close(&control->reserve);
+		fd = accept(control->listener, NULL, NULL);
+		fd_close(&fd);
+		control->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
 	if (fd < 0)
 		return;
 	if (control->client_count < MAX_CLIENTS && may_ask(fd))
@@ -182,6 +193,7 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	channel_open(&c->channel, fd, MAX_QUEUE, MAX_QUEUE);
 	TAILQ_INSERT_TAIL(&control->clients, c, link);
 	control->client_count++;
+	c->watched = UV_READABLE;
 	uv_poll_start(&c->poll, UV_READABLE, on_client);
 }
 
@@ -291,6 +303,7 @@ int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *repor
 	control->stop = stop;
 	control->data = data;
 	control->listener = control->watcher = -1;
+	control->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	TAILQ_INIT(&control->clients);
 	err = watch_directory(control);
 	if (!err)
@@ -302,6 +315,7 @@ int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *repor
 	if (control->open_handles > 0)
 		uv_close((uv_handle_t *)&control->watcher_poll, on_handle_closed);
 	fd_close(&control->watcher);
+	fd_close(&control->reserve);
 	if (control->open_handles == 0)
 		free(control);
 	return err;
@@ -321,5 +335,6 @@ void control_close(struct control *control)
 	}
 	uv_close((uv_handle_t *)&control->watcher_poll, on_handle_closed);
 	fd_close(&control->watcher);
+	fd_close(&control->reserve);
 	runtime_remove_socket(control->rt, control->report->name);
 }

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Handlers that keep causing events must not keep the loop from its descriptors. */
-enum { EVENTS_IN_ONE_TURN = 10000 };
-
 void events_init(struct events *e)
 {
 	memset(e, 0, sizeof(*e));
@@ -64,12 +61,17 @@ void events_add_failed(struct events *e, struct umbel_worker *w, int error, cons
 
 int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
 {
-	struct queued_event *q;
+	/* What handlers add meanwhile has its turn after the descriptors have had theirs. */
+	struct queued_event *last = TAILQ_LAST(&e->queue, queued_events), *q = NULL;
+	bool is_last = !last;
 	int err = 0;
 
-	for (int i = 0; i < EVENTS_IN_ONE_TURN && !err && !e->closed && (q = TAILQ_FIRST(&e->queue)); i++) {
-		enum umbel_event_type type = q->event.type;
+	while (!is_last && !err && !e->closed) {
+		enum umbel_event_type type;
 
+		q = TAILQ_FIRST(&e->queue);
+		is_last = q == last;
+		type = q->event.type;
 		TAILQ_REMOVE(&e->queue, q, link);
 		if (e->handlers[type].f) {
 			e->handlers[type].f(u, &q->event, e->handlers[type].data);

@@ -35,7 +35,7 @@ struct queued_event *events_add(struct events *e, enum umbel_event_type type, st
 /* FAILED with a sentence. */
 void events_add_failed(struct events *e, struct umbel_worker *w, int error, const char *why);
 
-/* Tells everything that is queued, also what handlers add meanwhile up to a bound. 0, or the error
+/* Tells everything that is queued; what handlers add meanwhile stays. 0, or the error
  * of the first FAILED that nobody handles; its sentence goes to why (size bytes). 1: more remains. */
 int events_tell(struct events *e, struct umbel *u, char *why, size_t size);
 

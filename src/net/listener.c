@@ -1,11 +1,9 @@
 #include "net/listener.h"
 
 #include "base/fd.h"
-#include "net/socket.h"
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 enum { RETRY_MS = 100 };
 
@@ -26,12 +24,13 @@ static void on_retry(uv_timer_t *timer)
 int listener_open(struct listener *l, uv_loop_t *loop, const struct address *a, bool ipv6_only,
 		  int backlog, listener_ready *ready)
 {
-	int fd = socket_listen(a, ipv6_only, backlog, &l->address), err;
+	int fd = socket_listen(a, ipv6_only, backlog, &l->address, &l->file), err;
 
 	if (fd < 0)
 		return fd;
 	err = uv_poll_init(loop, &l->poll, fd);
 	if (err) {
+		socket_remove_file(&l->file);
 		fd_close(&fd);
 		return err;
 	}
@@ -59,8 +58,7 @@ void listener_close(struct listener *l, void (*closed)(struct listener *l))
 	uv_close((uv_handle_t *)&l->poll, on_closed);
 	uv_close((uv_handle_t *)&l->retry, on_closed);
 	fd_close(&l->fd);
-	if (l->address.kind == ADDRESS_UNIX)
-		unlink(l->address.path);
+	socket_remove_file(&l->file);
 }
 
 void listener_arm(struct listener *l)
@@ -113,7 +111,12 @@ int listener_accept(struct listener *l, bool nonblocking)
 		return -EAGAIN;
 	}
 	fd = -errno;
+	listener_retry(l);
+	return fd;
+}
+
+void listener_retry(struct listener *l)
+{
 	listener_pause(l);
 	uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
-	return fd;
 }

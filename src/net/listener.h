@@ -3,7 +3,7 @@
 #ifndef UMBEL_NET_LISTENER_H
 #define UMBEL_NET_LISTENER_H
 
-#include "base/address.h"
+#include "net/socket.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -18,6 +18,7 @@ struct listener {
 	bool armed;     /* the kernel will tell of the next connection */
 	unsigned open_handles;
 	struct address address; /* with its real port */
+	struct socket_file file; /* of a unix path: unlinked only while it is still ours */
 	listener_ready *ready;
 	void (*closed)(struct listener *l); /* after listener_close(): l may be freed */
 };
@@ -29,6 +30,7 @@ void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* 
 
 void listener_arm(struct listener *l);
 void listener_pause(struct listener *l);
+void listener_retry(struct listener *l); /* paused, and `ready` is called again after a while */
 
 /* A connection (close-on-exec; non-blocking if asked), or -EAGAIN: none waits, armed again; or another
  * -errno of lacking resources: paused, `ready` is called again after a while. */

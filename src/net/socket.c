@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -45,53 +46,82 @@ static int bind_inet(int fd, const struct address *a, int family, bool ipv6_only
 	return err;
 }
 
-/* A path longer than sun_path is bound through its open directory. */
-static int bind_long_path(int fd, const char *path)
+static int open_directory(const char *path, struct socket_file *f)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[ADDRESS_PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+	snprintf(f->name, sizeof(f->name), "%s", slash + 1);
+	f->dir = open(dir[0] ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return f->dir < 0 ? -errno : 0;
+}
+
+/* A path longer than sun_path is bound through its directory. */
+static int unix_name(const char *path, const struct socket_file *f, struct sockaddr_un *ret)
+{
+	int n;
+
+	ret->sun_family = AF_UNIX;
+	if (strlen(path) < sizeof(ret->sun_path)) {
+		strcpy(ret->sun_path, path);
+		return 0;
+	}
+	n = snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", f->dir, f->name);
+	return n < (int)sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+static int bind_unix(int fd, const struct address *a, struct socket_file *f)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	char copy[ADDRESS_PATH_MAX], *slash;
-	int dir, n, err = 0;
+	struct stat st;
+	int err = open_directory(a->path, f);
 
-	snprintf(copy, sizeof(copy), "%s", path);
-	slash = strrchr(copy, '/');
-	*slash = '\0';
-	dir = open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	n = snprintf(name.sun_path, sizeof(name.sun_path), "/proc/self/fd/%d/%s", dir, slash + 1);
-	if (n >= (int)sizeof(name.sun_path))
-		err = -ENAMETOOLONG;
-	else if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
+	if (err)
+		return err;
+	err = unix_name(a->path, f, &name);
+	if (!err && bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
 		err = -errno;
-	close(dir);
-	return err;
+	if (!err && fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		err = -errno;
+	if (err) {
+		fd_close(&f->dir);
+		return err;
+	}
+	f->device = st.st_dev;
+	f->inode = st.st_ino;
+	return 0;
 }
 
-static int bind_unix(int fd, const struct address *a)
+void socket_remove_file(struct socket_file *f)
 {
-	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	size_t len = strlen(a->path);
+	struct stat st;
 
-	if (len >= sizeof(name.sun_path))
-		return bind_long_path(fd, a->path);
-	memcpy(name.sun_path, a->path, len + 1);
-	return bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 ? -errno : 0;
+	if (f->dir < 0)
+		return;
+	if (fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == f->device &&
+	    st.st_ino == f->inode)
+		unlinkat(f->dir, f->name, 0);
+	fd_close(&f->dir);
 }
 
-static int listen_in_family(const struct address *a, int family, bool ipv6_only, int backlog, int *ret)
+static int listen_in_family(const struct address *a, int family, bool ipv6_only, int backlog,
+			    struct socket_file *file, int *ret)
 {
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int err;
 
 	if (fd < 0)
 		return -errno;
-	err = family == AF_UNIX ? bind_unix(fd, a) : bind_inet(fd, a, family, ipv6_only);
+	err = family == AF_UNIX ? bind_unix(fd, a, file) : bind_inet(fd, a, family, ipv6_only);
 	if (!err && listen(fd, backlog > 0 ? backlog : SOCKET_BACKLOG) < 0)
 		err = -errno;
-	if (err)
+	if (err) {
+		socket_remove_file(file);
 		fd_close(&fd);
-	else
+	} else {
 		*ret = fd;
+	}
 	return err;
 }
 
@@ -105,16 +135,18 @@ static void bound_address(int fd, const struct address *asked, struct address *r
 		address_from_socket(&name, len, ret);
 }
 
-int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound)
+int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound,
+		  struct socket_file *ret_file)
 {
 	int fd = -1, err;
 
+	ret_file->dir = -1;
 	if (a->family == AF_UNSPEC) {
-		err = listen_in_family(a, AF_INET6, ipv6_only, backlog, &fd);
+		err = listen_in_family(a, AF_INET6, ipv6_only, backlog, ret_file, &fd);
 		if ((err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL || err == -EINVAL) && !ipv6_only)
-			err = listen_in_family(a, AF_INET, false, backlog, &fd);
+			err = listen_in_family(a, AF_INET, false, backlog, ret_file, &fd);
 	} else {
-		err = listen_in_family(a, a->family, ipv6_only, backlog, &fd);
+		err = listen_in_family(a, a->family, ipv6_only, backlog, ret_file, &fd);
 	}
 	if (err)
 		return err;

@@ -5,12 +5,26 @@
 #include "base/address.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define SOCKET_BACKLOG 4096 /* when the program did not ask for one; the kernel caps it (somaxconn) */
 
+/* The file of a unix socket. A worker may own its directory: what is found at the path later need not
+ * be what was bound. */
+struct socket_file {
+	int dir; /* -1: no file */
+	dev_t device;
+	ino_t inode;
+	char name[ADDRESS_PATH_MAX];
+};
+
+/* Unlinks it if it is still the same, and forgets it. */
+void socket_remove_file(struct socket_file *f);
+
 /* Binds and listens; close-on-exec, non-blocking. An AF_UNSPEC host means [::] for both families, and
  * 0.0.0.0 where there is no IPv6 (as Node). backlog <= 0: SOCKET_BACKLOG. The bound address with its
- * real port goes to ret_bound. The descriptor, or -errno as bind(2) and listen(2) give it. */
-int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound);
+ * real port goes to ret_bound, the file of a unix path to ret_file. The descriptor, or -errno as bind(2) and listen(2) give it. */
+int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound,
+		  struct socket_file *ret_file);
 
 #endif

@@ -6,6 +6,7 @@
 #include "primary/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -312,20 +313,20 @@ static bool has_something_to_do(struct cluster *c)
 
 void cluster_before_sleep(struct cluster *c)
 {
-	bool busy = true;
+	int quiet = 0;
 
 	if (c->timer_fd < 0)
 		return;
 	arm_timer(c, -1);
-	/* libuv tells the kernel what to watch at the beginning of a turn. What is asked for within one
-	 * is seen only after another, so the last must be one that does nothing else. */
-	for (int i = 0; i < QUIET_TURNS && busy; i++) {
-		busy = has_something_to_do(c);
+	/* libuv tells the kernel what to watch at the beginning of a turn, and may find it ready in the
+	 * same turn: only after two in which there was nothing is everything told. */
+	for (int i = 0; i < QUIET_TURNS && quiet < 2; i++) {
+		quiet = has_something_to_do(c) ? 0 : quiet + 1;
 		uv_run(&c->loop, UV_RUN_NOWAIT);
 		cluster_flush(c);
 	}
 	arm_timer(c, uv_backend_timeout(&c->loop));
-	if (busy || !TAILQ_EMPTY(&c->events->queue))
+	if (quiet < 2 || !TAILQ_EMPTY(&c->events->queue))
 		uv_async_send(&c->wake);
 }
 
@@ -377,6 +378,21 @@ void cluster_watch_signals(struct cluster *c, int signalfd)
 
 /* ---- beginning and end ---- */
 
+/* By path, so that a new worker runs what is there then. argv[0] may be relative to where we were. */
+static char *find_own_path(void)
+{
+	static const char deleted[] = " (deleted)";
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	size_t tail = sizeof(deleted) - 1;
+
+	if (n < 0)
+		return NULL;
+	if ((size_t)n > tail && memcmp(path + n - tail, deleted, tail) == 0)
+		n -= (ssize_t)tail;
+	return strndup(path, (size_t)n);
+}
+
 static void raise_limit(struct cluster *c)
 {
 	struct rlimit all;
@@ -415,6 +431,7 @@ int cluster_open(int argc, char **argv, struct events *events, struct reason *re
 	err = sharing_open(c);
 	if (err)
 		goto out_async;
+	c->own_path = find_own_path();
 	raise_limit(c);
 	uv_run(&c->loop, UV_RUN_NOWAIT); /* from here on cluster_wake() is seen in uv_backend_fd() */
 	*ret = c;
@@ -453,6 +470,7 @@ void cluster_close(struct cluster *c)
 		free(c->slots[i]);
 	}
 	free(c->slots);
+	free(c->own_path);
 	settings_finish(&c->settings);
 	setrlimit(RLIMIT_NOFILE, &c->nofile);
 	free(c);

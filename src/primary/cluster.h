@@ -40,6 +40,7 @@ struct cluster {
 
 	int argc;
 	char **argv;
+	char *own_path; /* what settings.exec NULL means */
 	struct umbel_settings settings;
 	enum kind kind; /* what `auto` found, or what was asked */
 	struct rlimit nofile; /* before it was raised */

@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "primary/handoff.h"
+#include "wire/handle.h"
 #include "wire/node.h"
 
 #include <errno.h>
@@ -58,18 +59,6 @@ void dialogue_flush(struct umbel_worker *w)
 		w->wants_writable = false;
 		events_add(w->cluster->events, UMBEL_WRITABLE, w, "", 0);
 	}
-}
-
-static const char *handle_type(int fd, bool to_libumbel)
-{
-	int type = 0, listening = 0;
-	socklen_t size = sizeof(int);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM) {
-		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
-		return listening ? "net.Server" : "net.Socket";
-	}
-	return to_libumbel ? "umbel.Fd" : NULL;
 }
 
 static int send_with_fd(struct umbel_worker *w, const char *type, const char *json, size_t len, int fd)
@@ -153,10 +142,14 @@ static void on_leaving(struct umbel_worker *w, const struct node_message *m)
 
 static void on_exec_failed(struct umbel_worker *w, const struct node_message *m)
 {
-	if (w->online)
-		return; /* it has a program: only its own child would say this */
+	static const char *const steps[] = {"descriptors", "user", "chdir", "exec"};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && !w->online; i++)
+		if (m->step && strcmp(m->step, steps[i]) == 0)
+			w->exec_step = steps[i];
+	if (!w->exec_step)
+		return; /* a program said it: nonsense */
 	w->exec_error = m->error;
-	snprintf(w->exec_step, sizeof(w->exec_step), "%s", m->step ? m->step : "exec");
 }
 
 static int on_internal(struct umbel_worker *w, const char *text, size_t len)

@@ -5,6 +5,7 @@
 #include "primary/dialogue.h"
 #include "wire/node.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +89,8 @@ int handoff_flush_lane(struct umbel_worker *w)
 
 	if (err)
 		w->lane_credit = 0; /* look before the next one */
+	if (err && err != -EAGAIN)
+		dialogue_breach(w, "its lane is shut");
 	return err;
 }
 
@@ -119,6 +122,7 @@ void handoff_give_back_all(struct umbel_worker *w)
 	struct cluster *c = w->cluster;
 	struct lane_batch batch;
 	struct handoff *h;
+	int r;
 
 	while ((h = TAILQ_FIRST(&w->handoffs))) {
 		if (h->seq >= 0)
@@ -127,7 +131,7 @@ void handoff_give_back_all(struct umbel_worker *w)
 	}
 	if (!handoff_has_lane(w))
 		return;
-	while (lane_receive(w->lane_far, &batch) > 0)
+	while ((r = lane_receive(w->lane_far, &batch)) > 0 || r == -EMFILE)
 		for (unsigned i = 0; i < batch.count; i++)
 			share_give_back(sharing_by_number(c, batch.listeners[i]), batch.fds[i],
 					  false, 0, 0);
@@ -163,6 +167,14 @@ static struct handoff *first_unacked(struct umbel_worker *w)
 	return count > w->channel.out_fds ? first : NULL;
 }
 
+/* One that serves the address no longer has not refused it: it has left. */
+static void refused(struct umbel_worker *w, struct handoff *h)
+{
+	bool serves = h->share && share_seat_of(h->share, w) >= 0;
+
+	share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + serves, serves ? w->id : 0);
+}
+
 int handoff_acked(struct umbel_worker *w)
 {
 	struct handoff *h = first_unacked(w);
@@ -182,7 +194,7 @@ int handoff_nacked(struct umbel_worker *w)
 	if (!h)
 		return dialogue_breach(w, "NODE_HANDLE_NACK for nothing");
 	if (h->seq >= 0)
-		share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + 1, w->id);
+		refused(w, h);
 	handoff_remove(w, h);
 	return 0;
 }
@@ -199,7 +211,7 @@ int handoff_answered(struct umbel_worker *w, const struct node_message *m)
 	if (!h->acked)
 		return dialogue_breach(w, "an answer to newconn before its NODE_HANDLE_ACK");
 	if (!m->accepted)
-		share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + 1, w->id);
+		refused(w, h);
 	handoff_remove(w, h);
 	return 0;
 }

@@ -11,10 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	ROUND = 32,        /* connections accepted before other descriptors have their turn */
-	ORPHAN_MS = 30000, /* a listener waits so long for the successor of its last worker */
-};
+enum { ROUND = 32 }; /* connections accepted before other descriptors have their turn */
 /* ---- shares ---- */
 
 static void share_set_waiting(struct share *s, bool waiting)
@@ -166,6 +163,7 @@ struct round {
 	unsigned touched_count;
 	int sent[ROUND];
 	unsigned sent_count;
+	bool failed; /* a lane took nothing: too many descriptors are in flight, or no memory */
 };
 
 static void round_flush(struct round *r, struct share *s, struct umbel_worker *w)
@@ -178,6 +176,10 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 		return;
 	err = handoff_flush_lane(w);
 	out->count = 0;
+	if (err) {
+		r->failed = true;
+		listener_retry(&s->listener);
+	}
 	for (unsigned i = 0; i < count; i++) {
 		if (err)
 			share_give_back(s, out->fds[i], false, 0, 0);
@@ -206,7 +208,7 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-void share_dispatch(struct share *s)
+static void dispatch_round(struct share *s)
 {
 	struct round r = {.touched_count = 0};
 	unsigned n;
@@ -221,7 +223,7 @@ void share_dispatch(struct share *s)
 			share_set_waiting(s, true);
 			break;
 		}
-		if (next_connection(s, s->seats[seat].worker, &p) < 0)
+		if (r.failed || next_connection(s, s->seats[seat].worker, &p) < 0)
 			break;
 		take_turn(s, (unsigned)seat);
 		round_hand(&r, s, &s->seats[seat], &p);
@@ -230,8 +232,16 @@ void share_dispatch(struct share *s)
 		round_flush(&r, s, r.touched[i]);
 	qsort(r.sent, r.sent_count, sizeof(r.sent[0]), compare_fds); /* neighbours side by side */
 	fd_close_all(r.sent, r.sent_count);
-	if (n == ROUND)
+	if (n == ROUND && !r.failed)
 		listener_arm(&s->listener); /* there may be more */
+}
+
+void share_dispatch(struct share *s)
+{
+	/* No event would tell of those that came back: they are handed on now, or wait for room. */
+	do
+		dispatch_round(s);
+	while (s->pending_count > 0 && !s->waiting);
 }
 
 static void on_ready(struct listener *l)
@@ -334,9 +344,9 @@ int share_open(struct cluster *c, char *key, const struct address *address, bool
 	return 0;
 }
 
-void share_wait_for_successor(struct share *s)
+void share_wait_for_successor(struct share *s, unsigned ms)
 {
 	listener_pause(&s->listener);
 	share_set_waiting(s, true);
-	uv_timer_start(&s->orphan, on_orphan, ORPHAN_MS, 0);
+	uv_timer_start(&s->orphan, on_orphan, ms, 0);
 }

@@ -54,7 +54,7 @@ void share_remove(struct share *s, unsigned seat);
 int share_seat_of(const struct share *s, const struct umbel_worker *w); /* -1: none */
 
 /* Nobody serves it, but a successor is expected: the kernel queues what comes, for a while. */
-void share_wait_for_successor(struct share *s);
+void share_wait_for_successor(struct share *s, unsigned ms);
 
 /* Hands over what waits, as far as somebody has room. */
 void share_dispatch(struct share *s);

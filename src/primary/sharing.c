@@ -14,6 +14,13 @@
 
 /* ---- room in the lanes ---- */
 
+enum {
+	DEAD_MS = 30000,  /* a listener waits so long for the successor of its last worker */
+	CLOSED_MS = 1000, /* and so long after a server.close() */
+	MAX_SEATS = 64,   /* addresses that one worker may serve */
+	MAX_DATA = 65536, /* bytes of `data`, which goes to every worker of the address */
+};
+
 static void on_lanes(uv_poll_t *poll, int status, int events)
 {
 	struct cluster *c = poll->data;
@@ -50,7 +57,7 @@ void sharing_resume(struct cluster *c)
 {
 	struct share *s;
 
-	if (c->sharing.waiting == 0)
+	if (c->sharing.waiting == 0 && !c->sharing.lanes_watched)
 		return;
 	TAILQ_FOREACH (s, &c->sharing.shares, link)
 		if (s->waiting)
@@ -88,8 +95,14 @@ void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 	if (seat < 0)
 		return;
 	share_remove(s, (unsigned)seat);
-	if (s->seat_count == 0)
-		share_close(s); /* as in Node: the last server.close() ends the listener */
+	if (s->seat_count > 0)
+		return;
+	/* As in Node the last server.close() ends the listener. But if that was the first step of
+	 * leaving, its successor is on the way. */
+	if (cluster_expects_workers(c))
+		share_wait_for_successor(s, CLOSED_MS);
+	else
+		share_close(s);
 }
 
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w)
@@ -109,7 +122,7 @@ void sharing_leave_all(struct cluster *c, struct umbel_worker *w)
 			share_close(s);
 			continue;
 		}
-		share_wait_for_successor(s);
+		share_wait_for_successor(s, DEAD_MS);
 	}
 }
 
@@ -177,7 +190,8 @@ static void send_reply(struct umbel_worker *w, const struct node_message *m, con
 		name.port = a->port;
 		lane = handoff_has_lane(w) ? s->number : -1;
 	}
-	dialogue_reply(w, node_encode_listen_reply(m->seq, key, error, s ? s->data : m->data, &name, lane,
+	dialogue_reply(w, node_encode_listen_reply(m->seq, key, error,
+						 s ? s->data : error == -EMSGSIZE ? NULL : m->data, &name, lane,
 						 w->seq++));
 }
 
@@ -196,6 +210,39 @@ static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct
 	events_add_failed(c->events, w, error, why);
 }
 
+static unsigned count_seats(struct cluster *c, const struct umbel_worker *w)
+{
+	struct share *s;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		count += share_seat_of(s, w) >= 0;
+	return count;
+}
+
+static int first_unprivileged_port(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	int port = 1024;
+
+	if (f) {
+		if (fscanf(f, "%d", &port) != 1)
+			port = 1024;
+		fclose(f);
+	}
+	return port;
+}
+
+/* What we do for a worker of another user it could do itself. */
+static int may_listen(const struct umbel_worker *w, const struct node_query *q)
+{
+	if (!w->is_other_user)
+		return 0;
+	if (q->family == NODE_PIPE || (q->port > 0 && q->port < first_unprivileged_port()))
+		return -EACCES;
+	return 0;
+}
+
 static int find_or_open(struct cluster *c, struct umbel_worker *w, char *key,
 			const struct node_message *m, struct share **ret)
 {
@@ -205,6 +252,13 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char *key,
 
 	if (s && share_seat_of(s, w) >= 0)
 		return -EADDRINUSE; /* the same worker, the same address, twice */
+	if (count_seats(c, w) >= MAX_SEATS)
+		return -EMFILE;
+	if (m->data && json_dumpb(m->data, NULL, 0, JSON_ENCODE_ANY) > MAX_DATA)
+		return -EMSGSIZE;
+	err = may_listen(w, &m->query);
+	if (err)
+		return err;
 	if (s) {
 		free(key);
 		if (json_is_null(s->data) && m->data) {
@@ -247,8 +301,13 @@ int sharing_query(struct cluster *c, struct umbel_worker *w, const struct node_m
 struct share *sharing_find_listening(struct cluster *c, const struct umbel_worker *w,
 				     const struct node_query *q)
 {
-	struct share *s;
+	char *key = make_key(q);
+	struct share *s = key ? find_by_key(c, key) : NULL;
 
+	free(key);
+	if (s && share_seat_of(s, w) >= 0)
+		return s;
+	/* It asked for port 0, and now says which it got. */
 	TAILQ_FOREACH (s, &c->sharing.shares, link) {
 		const struct address *a = &s->listener.address;
 

@@ -40,7 +40,7 @@ static void child_fail(int channel, const char *step, int error)
 	p = stpcpy(p, "}\n");
 	ignored = write(channel, line, (size_t)(p - line));
 	(void)ignored;
-	_exit(127);
+	_exit(SPAWN_FAILED);
 }
 
 static void child_signals(void)
@@ -104,7 +104,7 @@ static void child(const struct spawn *s, const struct child_groups *groups, pid_
 	/* After the change of user, which clears it. The primary may have died before. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != primary)
-		_exit(127);
+		_exit(SPAWN_FAILED);
 	child_signals();
 	execve(s->path, s->argv, s->env);
 	child_fail(channel, "exec", errno);
@@ -189,7 +189,9 @@ int spawn_find(const char *name, const char *cwd, char *out, size_t size)
 		bool in_cwd = name[0] != '/' && cwd;
 
 		err = join(out, size, in_cwd ? cwd : "", in_cwd ? strlen(cwd) : 0, name);
-		return err ? err : check_program(out);
+		err = err ? err : check_program(out);
+		/* The child will be in cwd. */
+		return err ? err : join(out, size, "", 0, name);
 	}
 	if (!name[0])
 		return -ENOENT;

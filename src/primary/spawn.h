@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#define SPAWN_FAILED 127 /* exit status of a child that has no program */
 #define SPAWN_CHANNEL_FD 3 /* where the program finds its channel: Node's habit */
 
 struct spawn {
@@ -26,7 +27,8 @@ struct spawn {
  * NODE_UMBEL_EXEC line, and the child exits with 127. */
 int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd);
 
-/* Finds what execvp(3) would run: name as it is with a slash, else through PATH. Into out[size].
+/* Finds what execvp(3) would run: name as it is with a slash, else through PATH. Into out[size], as
+ * execve(2) in cwd takes it.
  * -ENOENT, -EACCES (not executable), -EISDIR, -ENAMETOOLONG. */
 int spawn_find(const char *name, const char *cwd, char *out, size_t size);
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,7 +48,7 @@ static void on_gone_told(struct queued_event *e)
 /* ---- its end ---- */
 
 /* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish. */
-enum { LAST_STEPS_MS = 1000 };
+enum { LAST_STEPS_MS = 1000, LAST_READS = 512 };
 
 static void on_grace(uv_timer_t *timer)
 {
@@ -72,13 +73,20 @@ static void say_term(struct umbel_worker *w)
 		worker_kill_group(w, SIGTERM);
 }
 
+/* Its group, and itself: it may have left the group. */
+static void send_signal(const struct umbel_worker *w, int sig)
+{
+	if (kill(-w->pid, sig) < 0 || sig == SIGKILL)
+		pidfd_send_signal(w->pidfd, sig, NULL, 0);
+}
+
 void worker_kill_group(struct umbel_worker *w, int sig)
 {
 	if (w->state == UMBEL_STATE_DEAD)
 		return;
 	if (sig == SIGKILL || sig == SIGTERM)
 		w->state = UMBEL_STATE_STOPPING;
-	kill(-w->pid, sig);
+	send_signal(w, sig);
 }
 
 void worker_ask(struct umbel_worker *w)
@@ -88,6 +96,7 @@ void worker_ask(struct umbel_worker *w)
 		return;
 	w->asked = true;
 	sharing_leave_all(w->cluster, w);
+	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
 	w->kill_at_ms = uv_now(&w->cluster->loop) + w->cluster->settings.grace_ms;
 	uv_timer_start(&w->grace, on_grace, w->cluster->settings.grace_ms, 0);
 	/* One that never spoke would not understand, and serves nobody. */
@@ -122,6 +131,9 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info)
 	struct queued_event *e;
 	char why[PATH_MAX + 128];
 
+	/* Only our own child exits so after saying it; a program may have said it too. */
+	if (w->exec_error && !(info->si_code == CLD_EXITED && info->si_status == SPAWN_FAILED))
+		w->exec_error = 0;
 	if (w->exec_error) {
 		snprintf(why, sizeof(why), "cannot start %s: %s: %s", w->cluster->settings.exec
 			 ? w->cluster->settings.exec : "this program", w->exec_step,
@@ -133,7 +145,8 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info)
 	if (!e)
 		return;
 	e->event.exit.code = info->si_code == CLD_EXITED ? info->si_status : -1;
-	e->event.exit.signal = info->si_code == CLD_EXITED ? -1 : info->si_status;
+	e->event.exit.signal =
+	    info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED ? info->si_status : -1;
 	e->event.exit.core = info->si_code == CLD_DUMPED;
 	e->event.exit.asked = w->asked;
 	e->event.exit.up_ms = (int64_t)(now_ms() - w->started_ms);
@@ -142,8 +155,9 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info)
 /* What it said before it died still counts. */
 static void read_the_rest(struct umbel_worker *w)
 {
-	while (channel_is_open(&w->channel) && channel_read(&w->channel) > 0)
-		if (dialogue_read_lines(w) < 0)
+	/* Bounded: a grandchild may hold its end and go on writing. The socket holds fewer messages. */
+	for (int i = 0; i < LAST_READS && channel_is_open(&w->channel); i++)
+		if (channel_read(&w->channel) <= 0 || dialogue_read_lines(w) < 0)
 			break;
 	worker_part(w);
 }
@@ -167,7 +181,11 @@ static void finish(struct umbel_worker *w)
 static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 {
 	info->si_pid = 0;
-	return waitid(P_PIDFD, (id_t)w->pidfd, info, WEXITED | flags) == 0 && info->si_pid == w->pid;
+	if (waitid(P_PIDFD, (id_t)w->pidfd, info, WEXITED | flags) == 0)
+		return info->si_pid == w->pid;
+	/* Reaped by somebody else in this process, or SIGCHLD is ignored: how it ended is lost. */
+	info->si_code = 0;
+	return errno == ECHILD;
 }
 
 static void on_death(uv_poll_t *poll, int status, int events)
@@ -194,7 +212,7 @@ void worker_destroy(struct umbel_worker *w)
 {
 	siginfo_t info;
 
-	kill(-w->pid, SIGKILL);
+	send_signal(w, SIGKILL);
 	is_dead(w, &info, 0);
 	w->state = UMBEL_STATE_DEAD;
 	worker_part(w);
@@ -250,7 +268,7 @@ static int open_stdio(struct umbel_worker *w, int theirs[3], bool opened[3])
 
 static int find_program(struct cluster *c, enum kind *ret_kind, char *path, size_t size)
 {
-	const char *name = c->settings.exec ? c->settings.exec : c->argv[0];
+	const char *name = c->settings.exec ? c->settings.exec : c->own_path ? c->own_path : c->argv[0];
 	int err = spawn_find(name, c->settings.cwd, path, size);
 
 	if (err)
@@ -321,6 +339,7 @@ static struct umbel_worker *worker_new(struct cluster *c, struct slot *slot, enu
 	w->id = c->last_id + 1;
 	w->kind = kind;
 	w->connected = kind != KIND_NONE;
+	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
 	w->started_ms = now_ms();
 	w->pidfd = w->lane = w->lane_far = -1;
 	w->stdio[0] = w->stdio[1] = w->stdio[2] = -1;

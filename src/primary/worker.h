@@ -26,12 +26,13 @@ struct umbel_worker {
 	bool asked;           /* it, we or the user said: leave */
 	bool online, listened;
 	bool connected;       /* its end of the channel is open */
+	bool is_other_user;   /* settings.uid */
 	bool is_libumbel;     /* it said so */
 	bool told_disconnect; /* act:disconnect is sent */
 	bool wants_writable;  /* umbel_send() said -EAGAIN */
 	bool dirty, watches_output;
 	int exec_error;       /* of the child; 0: there is a program */
-	char exec_step[16];
+	const char *exec_step; /* that failed; NULL */
 	uint32_t seq;
 	void *data;
 	int stdio[3];

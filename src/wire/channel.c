@@ -147,8 +147,7 @@ int channel_read(struct channel *c)
 	if (n < 0)
 		return -errno;
 	c->in_end += (size_t)n;
-	if (m.msg_flags & MSG_CTRUNC)
-		c->truncated = true;
+	/* One that was lost because we are out of them is missed by its line, which is then refused. */
 	err = in_take_fds(c, &m);
 	return err ? err : (int)n;
 }
@@ -253,7 +252,7 @@ static ssize_t write_with_fd(int to, struct channel_chunk *chunk)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
+	} control = {.bytes = {0}}; /* its padding is read too */
 	struct iovec iov = {chunk->bytes, chunk->end};
 	struct msghdr m = {
 	    .msg_iov = &iov,

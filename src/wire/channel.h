@@ -28,7 +28,6 @@ struct channel {
 	size_t in_seen;  /* [in_start, in_seen) has no line feed */
 	int in_fds[CHANNEL_MAX_FDS];
 	unsigned in_fd_count;
-	bool truncated;  /* a descriptor was lost in recvmsg: we were out of them */
 
 	struct channel_chunks out;
 	size_t out_bytes;

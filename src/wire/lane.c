@@ -25,7 +25,7 @@ int lane_open(int *ret_primary_end, int *ret_worker_end)
 
 int lane_send(int primary_end, const struct lane_batch *batch)
 {
-	union lane_control control;
+	union lane_control control = {.bytes = {0}}; /* its padding is read too */
 	struct iovec iov = {(void *)batch->listeners, batch->count};
 	struct msghdr m = {
 	    .msg_iov = &iov,

@@ -4,11 +4,13 @@
 #include "base/fd.h"
 #include "wire/channel.h"
 #include "wire/lane.h"
+#include "wire/handle.h"
 #include "wire/node.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +66,7 @@ struct self {
 	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */
 	TAILQ_HEAD(, listen) listens;
 	atomic_int active;      /* served and not done */
+	atomic_int in_done;     /* threads that are in self_done() */
 	atomic_bool woken;      /* by the user */
 	atomic_bool wants_idle; /* active == 0 is waited for */
 };
@@ -105,18 +108,6 @@ static void flush(struct self *s)
 	}
 }
 
-static const char *handle_type(const struct self *s, int fd)
-{
-	int type = 0, listening = 0;
-	socklen_t size = sizeof(int);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM) {
-		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
-		return listening ? "net.Server" : "net.Socket";
-	}
-	return s->libumbel_primary ? "umbel.Fd" : NULL;
-}
-
 int self_send(struct self *s, const char *json, size_t len, int fd)
 {
 	const char *type;
@@ -128,7 +119,7 @@ int self_send(struct self *s, const char *json, size_t len, int fd)
 	if (fd < 0) {
 		err = channel_send(&s->channel, json, len, -1, 0);
 	} else {
-		type = handle_type(s, fd);
+		type = handle_type(fd, s->libumbel_primary);
 		if (!type)
 			return -ENOTSUP;
 		text = node_encode_user_handle(type, json, len, &len);
@@ -265,7 +256,7 @@ static void on_channel_end(struct self *s)
 
 static void serve(struct self *s, struct listen *l, int fd)
 {
-	if (!l) {
+	if (!l || s->events->closed) { /* umbel_close() was called for one before it */
 		fd_close(&fd);
 		return;
 	}
@@ -279,10 +270,12 @@ void self_done(struct self *s, int fd)
 	ssize_t ignored;
 
 	fd_close(&fd);
+	atomic_fetch_add(&s->in_done, 1); /* the last one is what self_close() waits for */
 	if (atomic_fetch_sub(&s->active, 1) == 1 && atomic_load(&s->wants_idle)) {
 		ignored = write(s->wake, &one, sizeof(one));
 		(void)ignored;
 	}
+	atomic_fetch_sub(&s->in_done, 1);
 }
 
 static struct listen *listen_by_lane(struct self *s, int number)
@@ -342,6 +335,16 @@ static struct listen *listen_by_text(struct self *s, const char *text)
 	return NULL;
 }
 
+static struct listen *listen_unanswered(struct self *s, const char *text)
+{
+	struct listen *l;
+
+	TAILQ_FOREACH (l, &s->listens, link)
+		if (l->closed && l->query >= 0 && strcmp(l->text, text) == 0)
+			return l;
+	return NULL;
+}
+
 static struct listen *listen_new(const char *text, const struct address *a, umbel_serve *f, void *data)
 {
 	struct listen *l = calloc(1, sizeof(*l));
@@ -394,6 +397,13 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 	if (s->state != SELF_SERVING || !channel_is_open(&s->channel))
 		return reason_set(s->reason, -ESHUTDOWN, "cannot listen on %s: this worker is leaving",
 				  address);
+	l = listen_unanswered(s, address);
+	if (l) { /* asked for and given up before the answer came: it is wanted after all */
+		l->f = f;
+		l->data = data;
+		l->closed = false;
+		return 0;
+	}
 	q = query_of(&a);
 	l = listen_new(address, &a, f, data);
 	text = l ? node_encode_query("queryServer", &q, s->seq) : NULL;
@@ -679,9 +689,12 @@ void self_touch(struct self *s)
 int self_wake(struct self *s)
 {
 	uint64_t one = 1;
+	int saved = errno, err; /* a signal handler must leave it alone */
 
 	atomic_store(&s->woken, true);
-	return write(s->wake, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
+	err = write(s->wake, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
+	errno = saved;
+	return err;
 }
 
 int self_watch_signals(struct self *s, int signalfd)
@@ -815,6 +828,8 @@ void self_close(struct self *s)
 {
 	struct listen *l;
 
+	while (atomic_load(&s->in_done) > 0)
+		sched_yield(); /* a few instructions of another thread */
 	while ((l = TAILQ_FIRST(&s->listens))) {
 		TAILQ_REMOVE(&s->listens, l, link);
 		listen_free(l);

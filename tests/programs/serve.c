@@ -1,6 +1,7 @@
 /* Says its pid to every connection, reads one line and does what it says, in a thread for each.
  *
- *     serve ADDRESS [WORKERS]     WORKERS: when it is its own primary (2)
+ *     serve ADDRESS [WORKERS [MS]]     WORKERS: when it is its own primary (2)
+ *                                      MS: how late a worker listens
  *
  * Lines: "sleep SECONDS", "stop" (umbel_stop), anything else; answered with "done". */
 #include "primary.h"
@@ -76,6 +77,10 @@ int main(int argc, char **argv)
 		err = umbel_scale(u, argc > 2 ? atoi(argv[2]) : 2);
 	} else {
 		umbel_on(u, UMBEL_WOKEN, on_woken, NULL);
+		if (argc > 3) {
+			usleep((unsigned)atoi(argv[3]) * 1000);
+			umbel_dispatch(u); /* what the primary has said meanwhile */
+		}
 		err = umbel_listen(u, argv[1], serve, NULL);
 	}
 	if (!err)

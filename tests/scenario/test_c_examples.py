@@ -76,8 +76,8 @@ def test_messages_are_counted(start, way, port):
     stop(run)
 
 
-def test_port_in_use(start, way, port):
-    first = start("umbel run", built("hello"), port)
+def test_port_in_use(umbel, start, way, port):
+    first = umbel("--name", "first", "-n", 2, "--", built("hello"), port)
     first.wait_listening(2)
     second = start(way, built("hello"), port)
     assert second.wait() == 1

@@ -69,6 +69,22 @@ def test_lane_of_a_resumed_worker(start, way, port):
         client.close()
 
 
+def test_connections_that_wait_for_a_successor(program, port):
+    """The primary hands them on at once: they may reach the worker before the answer to its question
+    does."""
+    run = program(TESTS / "serve", f"tcp://:{port}", 1, 300)
+    pid = run.wait_listening(1)[1]
+    for _ in range(3):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: run.slots().get(1) not in (pid, None), "a successor")
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        pid = run.wait_successor(1, pid)
+        wait_until(lambda: len(pids_told(clients)) == 60, "all clients to be answered")
+        assert set(pids_told(clients).values()) == {pid}
+        for client in clients:
+            client.close()
+
+
 def test_lane_has_a_limit(start, port):
     """A stopped worker holds 64 connections, the others get the rest."""
     run, pids = serve(start, "alone", port)

@@ -57,7 +57,7 @@ static void put_with_fd(struct pair *p, const char *text, int fd)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
+	} control = {.bytes = {0}};
 	struct iovec iov = {(void *)text, strlen(text)};
 	struct msghdr m = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
