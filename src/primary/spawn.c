@@ -14,6 +14,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,12 +46,13 @@ static void child_fail(int channel, const char *step, int error)
 
 static void child_signals(void)
 {
-	struct sigaction action = {.sa_handler = SIG_DFL};
+	static const unsigned long defaults[8]; /* the kernel's struct sigaction: SIG_DFL and zeros */
 	sigset_t none;
 
-	/* exec resets handlers, but not what is ignored. */
+	/* exec resets handlers, but not what is ignored. By system call: glibc's keeps two signals for
+	 * itself and would leave them as they were inherited. */
 	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &action, NULL);
+		syscall(SYS_rt_sigaction, sig, defaults, NULL, NSIG / 8);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
