@@ -7,19 +7,19 @@
 struct uv_loop_s;
 
 /* umbel_open() without a look at the environment: the command is always the primary. */
-int umbel_open_primary(int argc, char **argv, struct umbel **ret);
+int private_open_primary(int argc, char **argv, struct umbel **ret);
 
 /* "auto", "node", "channel", "none"; for workers started from now on. -EINVAL: another word. */
-int umbel_set_share(struct umbel *u, const char *share);
+int private_set_share(struct umbel *u, const char *share);
 
 /* What exec stands for, as a worker would be started: 0, or -errno with a reason. */
-int umbel_check_program(struct umbel *u);
+int private_check_program(struct umbel *u);
 
-struct uv_loop_s *umbel_loop(struct umbel *u); /* for handles of the command's own */
-int umbel_turn(struct umbel *u);               /* umbel_dispatch() that waits for something to do */
+struct uv_loop_s *private_loop(struct umbel *u); /* for handles of the command's own */
+int private_turn(struct umbel *u);               /* umbel_dispatch() that waits for something to do */
 
 /* umbel_worker_fd(), now the caller's. */
-int umbel_take_stdio(struct umbel_worker *w, int stdio);
+int private_take_stdio(struct umbel_worker *w, int stdio);
 
 struct umbel_listener_info {
 	const char *address;
@@ -29,7 +29,7 @@ struct umbel_listener_info {
 	unsigned pending;  /* came back from a worker and wait for another */
 };
 typedef void umbel_listener_visit(const struct umbel_listener_info *info, void *data);
-void umbel_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data);
+void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data);
 
 struct umbel_worker_info {
 	unsigned restarts; /* of its slot */
@@ -39,6 +39,6 @@ struct umbel_worker_info {
 	const char *kind;
 	bool has_no_program; /* the exec failed */
 };
-void umbel_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);
+void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);
 
 #endif

@@ -54,7 +54,7 @@ static int open_failed(struct umbel *u, int err)
 	return err;
 }
 
-int umbel_open_primary(int argc, char **argv, struct umbel **ret)
+int private_open_primary(int argc, char **argv, struct umbel **ret)
 {
 	struct umbel *u = umbel_new();
 	int err;
@@ -74,7 +74,7 @@ int umbel_open(int argc, char **argv, struct umbel **ret)
 	int err;
 
 	if (!self_is_worker())
-		return umbel_open_primary(argc, argv, ret);
+		return private_open_primary(argc, argv, ret);
 	u = umbel_new();
 	if (!u)
 		return -ENOMEM;
@@ -169,7 +169,7 @@ static int leave(struct umbel *u, int result)
 	return result;
 }
 
-int umbel_turn(struct umbel *u)
+int private_turn(struct umbel *u)
 {
 	return leave(u, turn(u, true));
 }
@@ -429,12 +429,12 @@ uint32_t umbel_id(const struct umbel *u)
 
 /* ---- for the command: private.h ---- */
 
-int umbel_set_share(struct umbel *u, const char *share)
+int private_set_share(struct umbel *u, const char *share)
 {
 	return kind_from_name(share, &u->cluster->kind);
 }
 
-int umbel_check_program(struct umbel *u)
+int private_check_program(struct umbel *u)
 {
 	const struct umbel_settings *s = &u->cluster->settings;
 	char path[PATH_MAX];
@@ -443,17 +443,17 @@ int umbel_check_program(struct umbel *u)
 	return err ? reason_set(&u->reason, err, "cannot execute %s: %s", s->exec, strerror(-err)) : 0;
 }
 
-int umbel_take_stdio(struct umbel_worker *w, int stdio)
+int private_take_stdio(struct umbel_worker *w, int stdio)
 {
 	return fd_steal(&w->stdio[stdio]);
 }
 
-struct uv_loop_s *umbel_loop(struct umbel *u)
+struct uv_loop_s *private_loop(struct umbel *u)
 {
 	return &u->cluster->loop;
 }
 
-void umbel_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
+void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
 {
 	struct share *s;
 
@@ -469,7 +469,7 @@ void umbel_each_listener(const struct umbel *u, umbel_listener_visit *f, void *d
 	}
 }
 
-void umbel_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
+void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
 {
 	*ret = (struct umbel_worker_info){
 	    .restarts = w->slot->restarts,

@@ -110,8 +110,8 @@ static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 
 	snprintf(prefix, sizeof(prefix), "[%d] ", umbel_worker_slot(e->worker));
 	if (p) {
-		p->out = pipe_open(r->out, umbel_take_stdio(e->worker, 1), prefix, &p->out);
-		p->err = pipe_open(r->err, umbel_take_stdio(e->worker, 2), prefix, &p->err);
+		p->out = pipe_open(r->out, private_take_stdio(e->worker, 1), prefix, &p->out);
+		p->err = pipe_open(r->err, private_take_stdio(e->worker, 2), prefix, &p->err);
 	}
 	*umbel_worker_data(e->worker) = p;
 	say_of(r, e->worker, true, "started");
@@ -245,7 +245,7 @@ static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 		return;
 	}
 	drain_pipes(e->worker);
-	umbel_worker_info(e->worker, &info);
+	private_worker_info(e->worker, &info);
 	if (info.has_no_program && !r->any_ran) {
 		snprintf(why, sizeof(why), "%s", e->result.why);
 		fail(r, EXIT_USAGE, clean(why));
@@ -324,7 +324,7 @@ static int watch_signals(struct run *r)
 	r->signalfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (r->signalfd < 0)
 		return -errno;
-	uv_poll_init(umbel_loop(r->umbel), &r->signals, r->signalfd);
+	uv_poll_init(private_loop(r->umbel), &r->signals, r->signalfd);
 	r->signals.data = r;
 	return uv_poll_start(&r->signals, UV_READABLE, on_signal);
 }
@@ -481,7 +481,7 @@ static void open_control(struct run *r)
 
 	if (r->lock < 0)
 		return;
-	err = control_open(umbel_loop(r->umbel), &r->runtime, &r->report, on_stop_request, r,
+	err = control_open(private_loop(r->umbel), &r->runtime, &r->report, on_stop_request, r,
 			   &r->control);
 	if (err)
 		complain("no control socket: %s/%s.sock: %s", r->runtime.path, r->name, strerror(-err));
@@ -491,21 +491,21 @@ static void open_control(struct run *r)
 
 static int prepare(struct run *r, int argc, char **argv)
 {
-	int err = umbel_open_primary(argc, argv, &r->umbel);
+	int err = private_open_primary(argc, argv, &r->umbel);
 
 	if (err)
 		return complain("%s", umbel_reason(NULL));
-	if (umbel_set_share(r->umbel, r->share) < 0)
+	if (private_set_share(r->umbel, r->share) < 0)
 		return complain("--share %s: it must be auto, node, channel or none", r->share);
-	if (umbel_setup(r->umbel, &r->settings) < 0 || umbel_check_program(r->umbel) < 0)
+	if (umbel_setup(r->umbel, &r->settings) < 0 || private_check_program(r->umbel) < 0)
 		return complain("%s", umbel_reason(r->umbel));
 	err = claim_name(r);
 	if (err)
 		return err;
 	report_init(&r->report, r->name, r->umbel);
 	open_control(r);
-	r->out = output_open(umbel_loop(r->umbel), 1, on_output_gone, r);
-	r->err = output_open(umbel_loop(r->umbel), 2, on_output_gone, r);
+	r->out = output_open(private_loop(r->umbel), 1, on_output_gone, r);
+	r->err = output_open(private_loop(r->umbel), 2, on_output_gone, r);
 	if (!r->out || !r->err || watch_signals(r) < 0)
 		return complain("cannot watch signals and output: %s", strerror(errno));
 	watch_events(r);
@@ -539,7 +539,7 @@ static int run_app(struct run *r)
 	if (umbel_scale(r->umbel, r->count) < 0)
 		fail(r, EXIT_FAILED, umbel_reason(r->umbel));
 	do
-		again = umbel_turn(r->umbel);
+		again = private_turn(r->umbel);
 	while (again == 1);
 	if (again < 0)
 		fail(r, EXIT_FAILED, umbel_reason(r->umbel));

@@ -139,7 +139,7 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	struct umbel_worker_info info;
 	pid_t pid = umbel_worker_pid(w);
 
-	umbel_worker_info(w, &info);
+	private_worker_info(w, &info);
 	if (!n)
 		return NULL;
 	/* What a worker has in hand only it knows; Node does not say. */
@@ -201,7 +201,7 @@ json_t *report_status(struct report *r)
 		json_array_insert_new(workers, place_of(workers, umbel_worker_slot(w)),
 				      report_worker(r, w));
 	}
-	umbel_each_listener(r->umbel, add_listener, listeners);
+	private_each_listener(r->umbel, add_listener, listeners);
 	return json_pack("{ss si ss ss ss si so so}", "name", r->name, "pid", (int)getpid(), "version",
 			 version(), "state", state_of_app(r, ready, total), "policy", "rr", "generation",
 			 1, "listeners", listeners, "workers", workers);

@@ -105,6 +105,7 @@ void handoff_open_lane(struct umbel_worker *w)
 	text = node_encode_lane();
 	h = text ? handoff_add(w) : NULL;
 	if (h && sharing_watch_lane(w->cluster, w->lane) == 0) {
+		h->is_lane = true;
 		dialogue_send(w, text, strlen(text), w->lane_far, CHANNEL_LEND_FD);
 		w->lane_credit = LANE_LIMIT;
 	} else {
@@ -116,27 +117,32 @@ void handoff_open_lane(struct umbel_worker *w)
 	free(text);
 }
 
+static void close_lane(struct umbel_worker *w)
+{
+	struct lane_batch batch;
+	int r;
+
+	if (!handoff_has_lane(w))
+		return;
+	while ((r = lane_receive(w->lane_far, &batch)) > 0 || r == -EMFILE)
+		for (unsigned i = 0; i < batch.count; i++)
+			share_give_back(sharing_by_number(w->cluster, batch.listeners[i]), batch.fds[i],
+					false, 0, 0);
+	fd_close(&w->lane);
+	fd_close(&w->lane_far);
+}
+
 /* What it was handed and has not taken goes to others. */
 void handoff_give_back_all(struct umbel_worker *w)
 {
-	struct cluster *c = w->cluster;
-	struct lane_batch batch;
 	struct handoff *h;
-	int r;
 
 	while ((h = TAILQ_FIRST(&w->handoffs))) {
 		if (h->seq >= 0)
 			share_give_back(h->share, fd_steal(&h->fd), true, h->refusals, 0);
 		handoff_remove(w, h);
 	}
-	if (!handoff_has_lane(w))
-		return;
-	while ((r = lane_receive(w->lane_far, &batch)) > 0 || r == -EMFILE)
-		for (unsigned i = 0; i < batch.count; i++)
-			share_give_back(sharing_by_number(c, batch.listeners[i]), batch.fds[i],
-					  false, 0, 0);
-	fd_close(&w->lane);
-	fd_close(&w->lane_far);
+	close_lane(w);
 }
 
 void handoff_forget_share(struct umbel_worker *w, const struct share *share)
@@ -195,6 +201,8 @@ int handoff_nacked(struct umbel_worker *w)
 		return dialogue_breach(w, "NODE_HANDLE_NACK for nothing");
 	if (h->seq >= 0)
 		refused(w, h);
+	if (h->is_lane)
+		close_lane(w); /* it is out of descriptors: it is served by newconn */
 	handoff_remove(w, h);
 	return 0;
 }

@@ -14,6 +14,7 @@ struct handoff {
 	int fd;              /* a connection is kept until it is accepted; -1 */
 	int64_t seq;         /* of the newconn; -1: no connection */
 	bool acked;
+	bool is_lane; /* the worker's end of its lane */
 	unsigned refusals;
 };
 
