@@ -48,7 +48,7 @@ def flood():
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        noise = b"1\n" * 100000
+        noise = (b"1" * 99 + b"\n") * 2000
         os.write(begin, b"x")
         try:
             while True:
@@ -61,10 +61,10 @@ def flood():
 
 
 def ports():
-    """Asks for 3000."""
+    """Asks for 2000."""
     answers, rest, asked = [], b"", 0
-    while len(answers) < 3000:
-        while asked < 3000 and asked < len(answers) + 20:
+    while len(answers) < 2000:
+        while asked < 2000 and asked < len(answers) + 20:
             asked += 1
             query("queryServer", asked)
         *lines, rest = (rest + channel.recv(1 << 16)).split(b"\n")
