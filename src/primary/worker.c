@@ -200,8 +200,8 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	 * serve on beside the successor. */
 	kill(-w->pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
+	w->state = UMBEL_STATE_DEAD; /* this first: its number may be another's from now on */
 	read_the_rest(w);
-	w->state = UMBEL_STATE_DEAD;
 	emit_exit(w, &info);
 	finish(w);
 	sharing_resume(c); /* before a successor is forked, which would hold copies for a moment */
