@@ -7,8 +7,8 @@
  * Result    0 or a count, else a negative errno, with a sentence in umbel_reason(). A failed call
  *           changed nothing; an out parameter, last and called `ret`, is then untouched.
  *           In the wrong role: -EPERM.
- * Threads   one umbel, one thread; in a primary the main one, because a worker is killed when the
- *           thread that forked it ends (PR_SET_PDEATHSIG, prctl(2)).
+ * Threads   one umbel, one thread; in a primary the main one, because a worker that has not spoken on its
+ *           channel is killed when the thread that forked it ends (PR_SET_PDEATHSIG, prctl(2)).
  *           From any thread: umbel_done(), umbel_wake() (from signal handlers too); the last of them
  *           must have returned before umbel_close().
  * fork(2)   nothing works in a forked child that has not called exec.
@@ -20,7 +20,8 @@
  *           lives until its UMBEL_GONE handler returns; to remember one longer keep its id.
  * fds       one passed in is taken on success only; an event's fd is closed unless umbel_take_fd().
  * Never     prints, exits, blocks, installs signal handlers, reaps a child it did not start.
- *           umbel_run() alone blocks TERM INT HUP and reads them by signalfd (each: stop).
+ *           umbel_run() alone blocks TERM INT HUP and reads them by signalfd (stop, stop, reload; in
+ *           a worker, or when a terminal hangs up: stop).
  *
  * The words (primary, worker, slot, channel, lane, drain) are those of docs/ARCHITECTURE.md; the
  * wire is Node's, docs/PROTOCOL.md.
@@ -45,9 +46,9 @@ struct umbel_worker; /* primary only */
 /* The words of `umbel status`. */
 enum umbel_state {
 	UMBEL_STATE_STARTING, /* forked, has not listened yet */
-	UMBEL_STATE_READY,    /* listens on at least one address */
-	UMBEL_STATE_DRAINING, /* asked to leave: takes nothing new, finishes what it has */
-	UMBEL_STATE_STOPPING, /* drained, or out of time: a signal has been sent */
+	UMBEL_STATE_READY,    /* can serve: UMBEL_READY */
+	UMBEL_STATE_DRAINING, /* leaving: takes nothing new, finishes what it has */
+	UMBEL_STATE_STOPPING, /* drained, or out of time: a signal has been or is about to be sent */
 	UMBEL_STATE_DEAD,     /* reaped */
 };
 
@@ -60,14 +61,17 @@ enum umbel_event_type {
 	UMBEL_DISCONNECT, /* PW the channel is closed. A worker drains and leaves unless it has a handler */
 	UMBEL_EXIT,       /* P  .exit; mostly after DISCONNECT, but the order is not promised (as in Node) */
 	UMBEL_GONE,       /* P  last event of a worker: both of the above are over */
+	UMBEL_READY,      /* P  it can serve: listens (or, see umbel_ready(), says so) */
 	UMBEL_DRAIN,      /* W  asked to leave: take nothing new, finish; umbel_run() returns 0 when all
 			   *    served connections are umbel_done() */
 	UMBEL_WRITABLE,   /* PW after umbel_send() said -EAGAIN: there is room again */
+	UMBEL_RELOADED,   /* P  .result of umbel_reload(): error 0: every slot has a worker of .generation. Else
+			   *    it was undone, and why */
 	UMBEL_EMPTY,      /* P  the last worker is gone (Node: the callback of cluster.disconnect()) */
 	UMBEL_FAILED,     /* PW .result: an address could not be bound; a program could not be executed (then
-			   *    GONE without EXIT); a worker broke the protocol; or (worker NULL)
-			   *    settings.max_failures workers in a row ended before they listened.
-			   *    Without a handler it ends umbel_run() with .result.error */
+			   *    GONE without EXIT); a worker broke the protocol; or (worker NULL) every
+			   *    slot has failed: settings.max_failures workers in a row ended before they
+			   *    were ready. Without a handler it ends umbel_run() with .result.error */
 	UMBEL_WOKEN,      /* PW someone called umbel_wake(); calls in between are one event */
 	UMBEL_EVENT_COUNT
 };
@@ -88,14 +92,17 @@ struct umbel_event {
 		} message;
 		struct {
 			int code, signal;  /* one is set, the other -1; both -1: somebody else reaped it */
-			bool asked;        /* umbel_disconnect(), umbel_stop() or the worker's own (Node's
-					    * exitedAfterDisconnect) */
+			bool asked;        /* to leave: by umbel_disconnect(), umbel_stop(), umbel_scale(),
+					    * a reload, or its own wish (Node's exitedAfterDisconnect) */
 			bool core;         /* left a core file */
+			bool out_of_memory; /* killed by the kernel, for the memory of its cgroup */
+			bool late;         /* killed by us: not ready in settings.ready_ms */
 			int64_t up_ms;     /* from fork to death, milliseconds */
 		} exit;
 		struct {
 			int error;       /* negative errno */
 			const char *why; /* a sentence */
+			uint32_t generation; /* of UMBEL_RELOADED */
 		} result;
 	};
 };
@@ -107,8 +114,10 @@ typedef void umbel_handler(struct umbel *u, const struct umbel_event *e, void *d
  * the primary still has its copy, a close alone leaves it there (epoll(7), Q6). */
 typedef void umbel_serve(struct umbel *u, int fd, void *data);
 
+enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTART_NEVER };
+
 /* What workers are and how they are kept. Start from UMBEL_SETTINGS, change fields, give it to
- * umbel_setup(). */
+ * umbel_setup(). Times are milliseconds. */
 struct umbel_settings {
 	size_t size;           /* sizeof(struct umbel_settings): so that fields can be added */
 	const char *exec;      /* program, searched in PATH when it has no slash. NULL: this program by its
@@ -118,21 +127,54 @@ struct umbel_settings {
 	const char *cwd;       /* NULL: ours */
 	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's */
 	int stdio[3];          /* UMBEL_STDIO_*, or a descriptor of ours (not taken) */
+
+	/* Who follows when a worker ends. */
 	bool respawn;          /* refill a slot when its worker ends, with its fork's env, unless you asked
 				* that worker to leave. umbel_scale() turns it on, umbel_fork() does not */
+	enum umbel_restart restart; /* of kept slots: ALWAYS; ON_FAILURE: not after exit status 0; NEVER */
+	const int *stop_codes; /* exit statuses after which nobody follows, ended by -1; NULL: none */
+	uint32_t min_up_ms;    /* a worker that ends by its own doing within this time of being ready has
+				* crashed. After the second crash in a row the next start waits: 100 ms,
+				* doubled up to 30 s, spread by a fifth */
+	uint32_t max_failures; /* so many ends in a row before being ready, and the slot has failed: nobody
+				* follows until umbel_reload() or umbel_scale(). 0: no limit */
+	uint32_t ready_ms;     /* a kept worker that is not ready by then is killed, which counts as a crash;
+				* 0: no limit */
+	bool wait_ready;       /* only umbel_ready(), or the message "ready" of a Node worker (as PM2's
+				* wait_ready), makes it ready; listening does not */
+
+	/* How it leaves: drain, the stop signal once it has parted, SIGKILL at the end of the grace. */
 	uint32_t grace_ms;     /* from asking a worker to leave to SIGKILL; 0: at once */
+	int stop_signal;       /* SIGTERM */
+	bool signal_first;     /* the signal instead of draining: for a program that drains by itself */
+	const char *stop_message; /* with signal_first: this JSON value instead of the signal (PM2's
+				* "shutdown"); NULL: the signal */
+	bool node_preload;     /* Node workers get a preload in NODE_OPTIONS, which marks responses with
+				* `Connection: close` while they drain: keep-alive clients see no cut */
+
+	/* Reload, and limits that recycle: each worker that is over one gets its successor first, one
+	 * at a time. Each takes its own limit from the last tenth below, so that they do not all go at
+	 * once. 0: no limit. */
+	uint32_t soak_ms;      /* a new worker has to stay ready so long before its predecessor drains */
+	uint32_t surge;        /* slots that may have two workers at a time; UMBEL_SURGE_ALL: all, and no
+				* predecessor drains before every successor has soaked */
+	uint64_t recycle_bytes; /* resident memory */
+	uint64_t recycle_age_ms;
+	uint64_t recycle_connections; /* handed to it */
+
 	uint32_t window;       /* connections a Node worker may have unanswered, 1..64; it gets a second
 				* only when every ready worker has one. 1 is Node's own lock-step */
-	uint32_t max_failures; /* so many ends in a row before listening are FAILED; 0: no limit */
 	size_t max_message;    /* bytes of one message either way, 1 KiB..1 GiB */
 	size_t max_queue;      /* bytes waiting for one worker; then umbel_send() says -EAGAIN */
 };
 #define UMBEL_STDIO_INHERIT (-1) /* for stdin: /dev/null */
 #define UMBEL_STDIO_PIPE (-2)    /* our end: umbel_worker_fd() */
+#define UMBEL_SURGE_ALL UINT32_MAX
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
 		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1, {-1, -1, -1},       \
-		    false, 25000, 4, 5, 16u << 20, 64u << 20                                       \
+		    false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, 30000, false, 25000, 15 /* TERM */,  \
+		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
 	}
 
 /* ---- both roles ---- */
@@ -199,9 +241,23 @@ const struct umbel_settings *umbel_settings(const struct umbel *u); /* valid unt
  * What fails after the fork (the exec itself) is UMBEL_FAILED. */
 int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret);
 
-/* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. When
- * a worker cannot be started those before it stay: call it again, or umbel_stop(). */
+/* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. Failed
+ * slots are tried again. When a worker cannot be started those before it stay: call it again, or
+ * umbel_stop(). */
 int umbel_scale(struct umbel *u, int workers);
+
+/* Replaces every worker by one started anew: the program is read from disk again. A successor comes beside
+ * each (settings.surge at a time) and is given no connection until it has been ready for soak_ms; only then
+ * its predecessor drains. When a successor dies or is not ready in time all of it is undone: predecessors
+ * that are still there go on; a slot whose predecessor has left keeps its new worker. UMBEL_RELOADED tells
+ * how it ended. canary > 0: only so many first; then they serve, and their predecessors wait, taking
+ * nothing, for hold_ms (0: until umbel_reload_end()) before the rest follows.
+ * -EBUSY: one is running; -ESHUTDOWN: stopping. */
+int umbel_reload(struct umbel *u, unsigned canary, uint32_t hold_ms);
+
+/* undo: ends the reload that runs, at any time. Else ends its hold and goes on; -EAGAIN: it does not hold
+ * now. -ENOENT: none runs. */
+int umbel_reload_end(struct umbel *u, bool undo);
 
 /* Asks a worker to leave (drain, part, not refilled); NULL: all, then UMBEL_EMPTY. */
 int umbel_disconnect(struct umbel *u, struct umbel_worker *w);
@@ -213,6 +269,7 @@ uint32_t umbel_worker_id(const struct umbel_worker *w);                      /* 
 int umbel_worker_slot(const struct umbel_worker *w);                         /* 1..N, its successor gets it too */
 pid_t umbel_worker_pid(const struct umbel_worker *w);
 enum umbel_state umbel_worker_state(const struct umbel_worker *w);           /* isDead: == UMBEL_STATE_DEAD */
+uint32_t umbel_worker_generation(const struct umbel_worker *w);              /* 1; each reload starts the next */
 bool umbel_worker_connected(const struct umbel_worker *w);
 bool umbel_worker_asked(const struct umbel_worker *w);                       /* true from the asking on */
 int umbel_worker_fd(const struct umbel_worker *w, int stdio);                /* 0, 1, 2: our end of a pipe, still
@@ -230,6 +287,10 @@ int umbel_unlisten(struct umbel *u, const char *address); /* same text; -ENOENT:
 /* Once for each fd that umbel_serve got: closes it (-1: you closed it yourself) and counts it; a drain
  * waits for it. Any thread. */
 void umbel_done(struct umbel *u, int fd);
+
+/* I can serve. A worker that listens is ready without it. First called before any umbel_listen() it says
+ * only that listening is not enough: call it again when ready, also if you never listen. */
+int umbel_ready(struct umbel *u);
 
 int umbel_slot(const struct umbel *u);     /* 1..N; 0: unknown (under a Node primary) */
 uint32_t umbel_id(const struct umbel *u);

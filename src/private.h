@@ -41,4 +41,33 @@ struct umbel_worker_info {
 };
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);
 
+struct umbel_slot_info {
+	int slot;
+	const char *state; /* "serving" */
+	unsigned restarts, crashes;
+	int64_t next_start_ms; /* from now; -1: it does not wait */
+};
+typedef void umbel_slot_visit(const struct umbel_slot_info *info, void *data);
+void private_each_slot(const struct umbel *u, umbel_slot_visit *f, void *data);
+
+int private_wanted(const struct umbel *u);          /* slots that want a worker */
+uint32_t private_generation(const struct umbel *u); /* of who is started now */
+
+struct umbel_reload_info {
+	const char *phase; /* "rolling", "canary", "hold", "undo"; NULL: none runs */
+	uint32_t generation;
+	int64_t hold_left_ms; /* -1: not in a hold, or until told */
+};
+void private_reload_info(const struct umbel *u, struct umbel_reload_info *ret);
+
+/* umbel_reload() with the new generation's environment: base in the place of ours (NULL: as it was), more
+ * ("K=V") added to it; both NULL-terminated. */
+int private_reload(struct umbel *u, unsigned canary, uint32_t hold_ms, char *const *base,
+		   char *const *more);
+void private_reload_by_signal(struct umbel *u); /* now, or once more after the one that runs */
+
+/* Decisions and what they rest on: slot (0: the whole app's), a word, a sentence. */
+typedef void private_note(int slot, const char *what, const char *text, void *data);
+void private_on_note(struct umbel *u, private_note *f, void *data);
+
 #endif

@@ -1,20 +1,13 @@
 /* The public functions: which role, then that role's own. Also the one place where events are told. */
 #include "umbel.h"
 
-#include "base/events.h"
-#include "base/fd.h"
 #include "base/parallelism.h"
-#include "base/reason.h"
-#include "primary/cluster.h"
-#include "primary/handoff.h"
-#include "primary/spawn.h"
+#include "facade.h"
+#include "primary/generation.h"
 #include "primary/worker.h"
-#include "private.h"
 #include "wire/json.h"
-#include "worker/self.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +16,6 @@
 
 /* A turn must come to an end also when each event causes another. */
 enum { TURNS_IN_ONE_DISPATCH = 16 };
-
-struct umbel {
-	struct events events;
-	struct reason reason;
-	struct cluster *cluster; /* the primary, or */
-	struct self *self;       /* a worker */
-	bool dispatching;
-};
 
 static struct reason open_reason; /* of an umbel_open() that gave no umbel */
 
@@ -109,14 +94,14 @@ bool umbel_is_primary(const struct umbel *u)
 	return u->cluster;
 }
 
-static int wrong_role(struct umbel *u)
+int facade_wrong_role(struct umbel *u)
 {
 	return reason_set(&u->reason, -EPERM, u->cluster ? "only a worker can do this"
 							 : "only the primary can do this");
 }
 
 /* The end of each public call that may have changed something, with its result. */
-static int touched(struct umbel *u, int result)
+int facade_touched(struct umbel *u, int result)
 {
 	if (u->dispatching)
 		return result;
@@ -186,7 +171,7 @@ int umbel_dispatch(struct umbel *u)
 	if (r == 1 && u->cluster)
 		cluster_before_sleep(u->cluster);
 	if (r == 1 && !TAILQ_EMPTY(&u->events.queue))
-		touched(u, 0);
+		facade_touched(u, 0);
 	return leave(u, r);
 }
 
@@ -245,7 +230,7 @@ int umbel_wake(struct umbel *u)
 
 int umbel_stop(struct umbel *u)
 {
-	return touched(u, u->cluster ? cluster_stop(u->cluster) : self_stop(u->self));
+	return facade_touched(u, u->cluster ? cluster_stop(u->cluster) : self_stop(u->self));
 }
 
 int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void *data)
@@ -280,14 +265,14 @@ int umbel_send(struct umbel *u, struct umbel_worker *to, const char *json, size_
 	if (err)
 		return err;
 	if (u->self && to)
-		return wrong_role(u);
+		return facade_wrong_role(u);
 	if (u->cluster && !to && fd >= 0)
 		return reason_set(&u->reason, -EINVAL, "a descriptor goes to one worker, not to all");
 	err = u->cluster ? cluster_send(u->cluster, to, json, len, fd)
 			 : self_send(u->self, json, len, fd);
 	if (err < 0)
 		reason_set(&u->reason, err, "cannot send: %s", strerror(-err));
-	return touched(u, err);
+	return facade_touched(u, err);
 }
 
 const char *umbel_reason(const struct umbel *u)
@@ -311,7 +296,7 @@ uint32_t umbel_version(void)
 
 int umbel_setup(struct umbel *u, const struct umbel_settings *s)
 {
-	return u->cluster ? cluster_setup(u->cluster, s) : wrong_role(u);
+	return u->cluster ? cluster_setup(u->cluster, s) : facade_wrong_role(u);
 }
 
 const struct umbel_settings *umbel_settings(const struct umbel *u)
@@ -321,17 +306,27 @@ const struct umbel_settings *umbel_settings(const struct umbel *u)
 
 int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret)
 {
-	return u->cluster ? touched(u, cluster_fork(u->cluster, env, ret)) : wrong_role(u);
+	return u->cluster ? facade_touched(u, cluster_fork(u->cluster, env, ret)) : facade_wrong_role(u);
 }
 
 int umbel_scale(struct umbel *u, int workers)
 {
-	return u->cluster ? touched(u, cluster_scale(u->cluster, workers)) : wrong_role(u);
+	return u->cluster ? facade_touched(u, cluster_scale(u->cluster, workers)) : facade_wrong_role(u);
+}
+
+int umbel_reload(struct umbel *u, unsigned canary, uint32_t hold_ms)
+{
+	return private_reload(u, canary, hold_ms, NULL, NULL);
+}
+
+int umbel_reload_end(struct umbel *u, bool undo)
+{
+	return u->cluster ? facade_touched(u, reload_end(u->cluster, undo)) : facade_wrong_role(u);
 }
 
 int umbel_disconnect(struct umbel *u, struct umbel_worker *w)
 {
-	return u->cluster ? touched(u, cluster_disconnect(u->cluster, w)) : wrong_role(u);
+	return u->cluster ? facade_touched(u, cluster_disconnect(u->cluster, w)) : facade_wrong_role(u);
 }
 
 int umbel_kill(struct umbel_worker *w, int sig)
@@ -366,7 +361,7 @@ uint32_t umbel_worker_id(const struct umbel_worker *w)
 
 int umbel_worker_slot(const struct umbel_worker *w)
 {
-	return w->slot_number;
+	return w->slot->number;
 }
 
 pid_t umbel_worker_pid(const struct umbel_worker *w)
@@ -377,6 +372,11 @@ pid_t umbel_worker_pid(const struct umbel_worker *w)
 enum umbel_state umbel_worker_state(const struct umbel_worker *w)
 {
 	return w->state;
+}
+
+uint32_t umbel_worker_generation(const struct umbel_worker *w)
+{
+	return w->generation->number;
 }
 
 bool umbel_worker_connected(const struct umbel_worker *w)
@@ -403,18 +403,23 @@ void **umbel_worker_data(struct umbel_worker *w)
 
 int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data)
 {
-	return u->self ? touched(u, self_listen(u->self, address, f, data)) : wrong_role(u);
+	return u->self ? facade_touched(u, self_listen(u->self, address, f, data)) : facade_wrong_role(u);
 }
 
 int umbel_unlisten(struct umbel *u, const char *address)
 {
-	return u->self ? touched(u, self_unlisten(u->self, address)) : wrong_role(u);
+	return u->self ? facade_touched(u, self_unlisten(u->self, address)) : facade_wrong_role(u);
 }
 
 void umbel_done(struct umbel *u, int fd)
 {
 	if (u->self)
 		self_done(u->self, fd);
+}
+
+int umbel_ready(struct umbel *u)
+{
+	return u->self ? facade_touched(u, self_ready(u->self)) : facade_wrong_role(u);
 }
 
 int umbel_slot(const struct umbel *u)
@@ -425,58 +430,4 @@ int umbel_slot(const struct umbel *u)
 uint32_t umbel_id(const struct umbel *u)
 {
 	return u->self ? self_id(u->self) : 0;
-}
-
-/* ---- for the command: private.h ---- */
-
-int private_set_share(struct umbel *u, const char *share)
-{
-	return kind_from_name(share, &u->cluster->kind);
-}
-
-int private_check_program(struct umbel *u)
-{
-	const struct umbel_settings *s = &u->cluster->settings;
-	char path[PATH_MAX];
-	int err = spawn_find(s->exec, s->cwd, path, sizeof(path));
-
-	return err ? reason_set(&u->reason, err, "cannot execute %s: %s", s->exec, strerror(-err)) : 0;
-}
-
-int private_take_stdio(struct umbel_worker *w, int stdio)
-{
-	return fd_steal(&w->stdio[stdio]);
-}
-
-struct uv_loop_s *private_loop(struct umbel *u)
-{
-	return &u->cluster->loop;
-}
-
-void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
-{
-	struct share *s;
-
-	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
-		struct umbel_listener_info info = {
-		    .address = s->address, .workers = s->seat_count, .pending = s->pending_count};
-
-		for (unsigned i = 0; i < s->seat_count; i++) {
-			info.handed += s->seats[i].handed;
-			info.skipped += s->seats[i].skipped;
-		}
-		f(&info, data);
-	}
-}
-
-void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
-{
-	*ret = (struct umbel_worker_info){
-	    .restarts = w->slot->restarts,
-	    .up_ms = (int64_t)(uv_hrtime() / 1000000 - w->started_ms),
-	    .handed = w->handed,
-	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
-	    .kind = kind_name(w->kind),
-	    .has_no_program = w->exec_error,
-	};
 }

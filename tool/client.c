@@ -21,8 +21,8 @@ int client_runtime(struct runtime *rt)
 	return 0;
 }
 
-/* The next line of the answer. 1, 0: end, -errno. */
-static int read_line(struct channel *c, char **line, size_t *len)
+/* The next line of the answer, waited for so long (-1: for ever). 1, 0: end, -errno. */
+static int read_line(struct channel *c, int ms, char **line, size_t *len)
 {
 	for (;;) {
 		struct pollfd p = {.fd = c->fd, .events = POLLIN};
@@ -30,7 +30,7 @@ static int read_line(struct channel *c, char **line, size_t *len)
 
 		if (r != 0)
 			return r;
-		r = poll(&p, 1, ANSWER_MS);
+		r = poll(&p, 1, ms);
 		if (r == 0)
 			return -ETIMEDOUT;
 		r = r < 0 ? -errno : channel_read(c);
@@ -49,7 +49,7 @@ static json_t *exchange(struct channel *c, const char *request, int *err)
 	if (!*err)
 		*err = channel_flush(c);
 	if (!*err)
-		*err = read_line(c, &line, &len);
+		*err = read_line(c, ANSWER_MS, &line, &len);
 	if (*err != 1)
 		return NULL;
 	answer = json_loadb(line, len, 0, NULL);
@@ -84,6 +84,26 @@ int client_ask(const struct runtime *rt, const char *name, const char *request,
 		complain("%s does not answer: %s", name, err ? strerror(-err) : "it has just ended");
 	json_decref(answer);
 	return EXIT_FAILED;
+}
+
+int client_ask_app(const char *name, const char *request, struct channel *ret_channel, json_t **ret)
+{
+	struct runtime rt;
+	int status = client_runtime(&rt);
+
+	if (status)
+		return status;
+	status = client_ask(&rt, name, request, ret_channel, ret);
+	runtime_close(&rt);
+	return status;
+}
+
+json_t *client_next(struct channel *c)
+{
+	char *line;
+	size_t len;
+
+	return read_line(c, -1, &line, &len) == 1 ? json_loadb(line, len, 0, NULL) : NULL;
 }
 
 void client_wait_end(struct channel *c)

@@ -16,6 +16,12 @@ int client_runtime(struct runtime *rt);
 int client_ask(const struct runtime *rt, const char *name, const char *request, struct channel *ret_channel,
 	       struct json_t **ret);
 
+/* The same, with the runtime directory found by itself. */
+int client_ask_app(const char *name, const char *request, struct channel *ret_channel, struct json_t **ret);
+
+/* The next line, however long it takes: a new reference, or NULL: the app has ended. */
+struct json_t *client_next(struct channel *c);
+
 void client_wait_end(struct channel *c); /* until the other end is closed */
 
 #endif

@@ -3,14 +3,17 @@
 #include "run.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What hangs on a worker while it lives. */
-struct pipes {
+struct watched {
 	struct worker_pipe *out, *err;
+	struct tail tail; /* of its stderr */
+	bool was_ready;
 };
 
 /* ---- lines ---- */
@@ -68,22 +71,62 @@ void run_say_start(struct run *r)
 	run_say(r, text);
 }
 
+/* ---- for those who follow, and for `umbel why` ---- */
+
+static void tell(struct run *r, const struct umbel_event *e)
+{
+	if (control_is_followed(r->control))
+		control_tell(r->control, report_event(e));
+}
+
+static json_t *lines_of(const struct tail *t)
+{
+	json_t *lines = json_array();
+	const char *line;
+
+	for (unsigned i = 0; (line = tail_line(t, i)); i++)
+		json_array_append_new(lines, json_string(line));
+	return lines;
+}
+
+/* Takes the record. */
+static void record(struct run *r, json_t *event)
+{
+	if (event)
+		history_add(&r->history, event);
+	control_tell(r->control, event);
+}
+
+static void record_exit(struct run *r, const struct umbel_event *e, const char *how)
+{
+	const struct watched *p = *umbel_worker_data(e->worker);
+	struct umbel_worker_info info;
+	json_t *event = report_event(e);
+
+	private_worker_info(e->worker, &info);
+	json_object_set_new(event, "text", json_string(how));
+	json_object_set_new(event, "was_ready", json_boolean(p && p->was_ready));
+	json_object_set_new(event, "handed", json_integer((json_int_t)info.handed));
+	json_object_set_new(event, "lines", p ? lines_of(&p->tail) : json_array());
+	record(r, event);
+}
+
 /* ---- events ---- */
 
 static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct run *r = data;
-	struct pipes *p = calloc(1, sizeof(*p));
+	struct watched *p = calloc(1, sizeof(*p));
 	char prefix[32];
 
 	snprintf(prefix, sizeof(prefix), "[%d] ", umbel_worker_slot(e->worker));
 	if (p) {
-		p->out = pipe_open(r->out, private_take_stdio(e->worker, 1), prefix, &p->out);
-		p->err = pipe_open(r->err, private_take_stdio(e->worker, 2), prefix, &p->err);
+		p->out = pipe_open(r->out, private_take_stdio(e->worker, 1), prefix, NULL, &p->out);
+		p->err = pipe_open(r->err, private_take_stdio(e->worker, 2), prefix, &p->tail, &p->err);
 	}
 	*umbel_worker_data(e->worker) = p;
 	say_of(r, e->worker, true, "started");
-	control_tell(r->control, e);
+	tell(r, e);
 }
 
 static void on_online(struct umbel *u, const struct umbel_event *e, void *data)
@@ -91,13 +134,13 @@ static void on_online(struct umbel *u, const struct umbel_event *e, void *data)
 	struct run *r = data;
 
 	r->any_ran = true;
-	control_tell(r->control, e);
+	tell(r, e);
 }
 
 /* Its message and other things that are for `events` only. */
 static void on_other(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	control_tell(((struct run *)data)->control, e);
+	tell(data, e);
 }
 
 static void on_listening(struct umbel *u, const struct umbel_event *e, void *data)
@@ -107,12 +150,21 @@ static void on_listening(struct umbel *u, const struct umbel_event *e, void *dat
 
 	snprintf(text, sizeof(text), "listens on %s", e->listening.address);
 	say_of(r, e->worker, true, clean(text));
-	control_tell(r->control, e);
+	tell(r, e);
+}
+
+static void on_ready(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	struct watched *p = *umbel_worker_data(e->worker);
+
+	if (p)
+		p->was_ready = true;
+	tell(data, e);
 }
 
 static void drain_pipes(const struct umbel_worker *w)
 {
-	struct pipes *p = *umbel_worker_data((struct umbel_worker *)w);
+	struct watched *p = *umbel_worker_data((struct umbel_worker *)w);
 
 	if (p) {
 		pipe_drain(p->out);
@@ -120,35 +172,58 @@ static void drain_pipes(const struct umbel_worker *w)
 	}
 }
 
+/* "killed by SIGKILL after 3.0 s" */
+static void describe_exit(const struct umbel_event *e, bool left, char *text, size_t size)
+{
+	double seconds = (double)e->exit.up_ms / 1000;
+	const char *signal = e->exit.signal >= 0 ? sigabbrev_np(e->exit.signal) : NULL;
+
+	if (e->exit.code < 0 && e->exit.signal < 0)
+		snprintf(text, size, "ended after %.1f s", seconds);
+	else if (left)
+		snprintf(text, size, "left after %.1f s", seconds);
+	else if (e->exit.signal >= 0)
+		snprintf(text, size, "killed by SIG%s after %.1f s%s%s%s", signal ? signal : "?", seconds,
+			 e->exit.core ? " (core dumped)" : "", e->exit.late ? ": not ready in time" : "",
+			 e->exit.out_of_memory ? ": out of memory" : "");
+	else
+		snprintf(text, size, "exited with %d after %.1f s", e->exit.code, seconds);
+}
+
+static void note_bad_end(struct run *r, const struct umbel_event *e, const char *how)
+{
+	const struct watched *p = *umbel_worker_data(e->worker);
+	bool ready = p && p->was_ready;
+
+	r->any_bad |= !e->exit.asked && e->exit.code != 0;
+	snprintf(r->last_error, sizeof(r->last_error), "the last one %s%s", how,
+		 e->exit.code == 0 && !ready ? " without ever listening: umbel is for servers" : "");
+	if (p)
+		r->last_tail = p->tail;
+}
+
 static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct run *r = data;
-	double seconds = (double)e->exit.up_ms / 1000;
-	bool left = e->exit.asked && (e->exit.code == 0 || e->exit.signal == SIGTERM);
-	char text[128];
+	bool left = e->exit.asked &&
+		    (e->exit.code == 0 || e->exit.signal == SIGTERM ||
+		     e->exit.signal == umbel_settings(u)->stop_signal);
+	char text[160];
 
 	r->any_ran = true;
 	drain_pipes(e->worker); /* its last words before its end */
-	if (e->exit.code < 0 && e->exit.signal < 0)
-		snprintf(text, sizeof(text), "ended after %.1f s", seconds);
-	else if (left)
-		snprintf(text, sizeof(text), "left after %.1f s", seconds);
-	else if (e->exit.signal >= 0)
-		snprintf(text, sizeof(text), "killed by SIG%s after %.1f s%s",
-			 sigabbrev_np(e->exit.signal) ? sigabbrev_np(e->exit.signal) : "?", seconds,
-			 e->exit.core ? " (core dumped)" : "");
-	else
-		snprintf(text, sizeof(text), "exited with %d after %.1f s", e->exit.code, seconds);
+	describe_exit(e, left, text, sizeof(text));
 	if (!left)
-		snprintf(r->last_error, sizeof(r->last_error), "the last one %s", text);
+		note_bad_end(r, e, text);
 	say_of(r, e->worker, left, text);
 	report_note_exit(&r->report, umbel_worker_slot(e->worker), text);
-	control_tell(r->control, e);
+	record_exit(r, e, text);
+	signals_reap(r);
 }
 
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	struct pipes *p = *umbel_worker_data(e->worker);
+	struct watched *p = *umbel_worker_data(e->worker);
 	struct run *r = data;
 
 	drain_pipes(e->worker);
@@ -157,7 +232,7 @@ static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 		pipe_close(p->err);
 	}
 	free(p);
-	control_tell(r->control, e);
+	tell(r, e);
 }
 
 static int count_workers(const struct umbel *u)
@@ -170,6 +245,56 @@ static int count_workers(const struct umbel *u)
 	return count;
 }
 
+/* ---- the whole run ---- */
+
+static void on_note(int slot, const char *what, const char *text, void *data)
+{
+	struct run *r = data;
+	char line[800];
+
+	if (strcmp(what, "reload") == 0)
+		r->last_tail.count = 0; /* who ends from now on may be its reason */
+	if (slot)
+		snprintf(line, sizeof(line), "slot %d: %s", slot, text);
+	else
+		snprintf(line, sizeof(line), "%s: %s", what, text);
+	if (strcmp(what, "failed") == 0)
+		snprintf(line, sizeof(line), "slot %d %s", slot, text);
+	run_say(r, clean(line));
+	record(r, report_note(slot, what, text));
+}
+
+static void on_reloaded(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	struct run *r = data;
+	json_t *event = report_event(e);
+	char line[600];
+
+	snprintf(line, sizeof(line), "reload%s: %s", e->result.error ? " undone" : "", e->result.why);
+	run_say(r, clean(line));
+	if (e->result.error)
+		json_object_set_new(event, "lines", lines_of(&r->last_tail));
+	history_add(&r->history, event);
+	control_tell(r->control, event);
+	control_reload_over(r->control);
+}
+
+/* Nobody is left, and nobody follows: by --restart or --stop-exit-codes. */
+static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	struct run *r = data;
+
+	tell(r, e);
+	if (r->stopping || private_wanted(u) > 0 || r->report.scaled_to == 0)
+		return;
+	if (r->any_bad) {
+		run_fail(r, EXIT_FAILED, "every worker has ended, and none is to follow");
+		return;
+	}
+	run_say(r, "every worker has ended, and none is to follow");
+	run_stop(r);
+}
+
 /* The second time: at once. */
 void run_stop(struct run *r)
 {
@@ -178,6 +303,7 @@ void run_stop(struct run *r)
 	char text[64];
 
 	r->stopping = r->report.stopping = true; /* this first: saying it may find the reader gone */
+	r->report.lame_duck = false;
 	umbel_stop(r->umbel);
 	if (!first)
 		return;
@@ -198,6 +324,18 @@ void run_fail(struct run *r, int status, const char *why)
 		run_stop(r);
 }
 
+/* Every slot has failed: the reason, and what the last one said. */
+static void fail_with_lines(struct run *r, const char *why)
+{
+	char text[1000];
+	const char *line;
+
+	snprintf(text, sizeof(text), "%.400s; %.500s", why, r->last_error);
+	run_fail(r, EXIT_FAILED, clean(text));
+	for (unsigned i = 0; (line = tail_line(&r->last_tail, i)); i++)
+		output_printf(r->err, "    %s\n", line);
+}
+
 static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct run *r = data;
@@ -205,11 +343,9 @@ static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 	struct umbel_worker_info info;
 	char why[5000];
 
-	control_tell(r->control, e);
+	record(r, report_event(e));
 	if (!e->worker) {
-		snprintf(why, sizeof(why), "%s; %s", e->result.why, r->last_error);
-		clean(why);
-		run_fail(r, EXIT_FAILED, why);
+		fail_with_lines(r, e->result.why);
 		return;
 	}
 	drain_pipes(e->worker);
@@ -231,6 +367,10 @@ void run_watch_events(struct run *r)
 	umbel_on(r->umbel, UMBEL_FORK, on_fork, r);
 	umbel_on(r->umbel, UMBEL_ONLINE, on_online, r);
 	umbel_on(r->umbel, UMBEL_LISTENING, on_listening, r);
+	umbel_on(r->umbel, UMBEL_READY, on_ready, r);
+	umbel_on(r->umbel, UMBEL_RELOADED, on_reloaded, r);
+	umbel_on(r->umbel, UMBEL_EMPTY, on_empty, r);
+	private_on_note(r->umbel, on_note, r);
 	umbel_on(r->umbel, UMBEL_EXIT, on_exit_event, r);
 	umbel_on(r->umbel, UMBEL_GONE, on_gone, r);
 	umbel_on(r->umbel, UMBEL_FAILED, on_failed, r);

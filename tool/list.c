@@ -74,7 +74,7 @@ static int list_verb(int argc, char **argv)
 {
 	struct runtime rt;
 	struct listing l = {&rt, NULL};
-	int json = 0, status = parse_flags(argc, argv, json_flag, &json, 0);
+	int json = 0, status = parse_flags(argc, argv, json_flag, &json, 0, 0);
 
 	status = status ? status : client_runtime(&rt);
 	if (status)

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct verb *const verbs[] = {&verb_run, &verb_list, &verb_status, &verb_stop};
+static const struct verb *const verbs[] = {&verb_run,  &verb_list,  &verb_status, &verb_stop,
+				    &verb_reload, &verb_scale, &verb_why, &verb_events};
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 

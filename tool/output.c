@@ -25,6 +25,7 @@ struct worker_pipe {
 	TAILQ_ENTRY(worker_pipe) link;
 	struct output *to;
 	struct worker_pipe **owner;
+	struct tail *tail;
 	uv_poll_t poll;
 	int fd;
 	char *line;
@@ -267,6 +268,8 @@ static void emit(struct worker_pipe *p, const char *text, size_t len)
 	else
 		append(p->to, text, len);
 	append(p->to, "\n", 1);
+	if (p->tail)
+		tail_add(p->tail, text, len);
 }
 
 static void emit_lines(struct worker_pipe *p)
@@ -330,7 +333,8 @@ static void pipes_pause(struct output *o, bool pause)
 	}
 }
 
-struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct worker_pipe **owner)
+struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct tail *tail,
+			      struct worker_pipe **owner)
 {
 	struct worker_pipe *p = calloc(1, sizeof(*p) + strlen(prefix) + 1);
 
@@ -341,6 +345,7 @@ struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, str
 	strcpy(p->prefix, prefix);
 	p->to = to;
 	p->owner = owner;
+	p->tail = tail;
 	p->fd = fd;
 	p->poll.data = p;
 	fd_set_nonblocking(fd, true);

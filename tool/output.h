@@ -3,6 +3,8 @@
 #ifndef UMBEL_TOOL_OUTPUT_H
 #define UMBEL_TOOL_OUTPUT_H
 
+#include "tail.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
@@ -18,10 +20,11 @@ void output_write(struct output *o, const char *text, size_t len);
 void output_printf(struct output *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool output_is_terminal(const struct output *o);
 
-/* A worker's stdout or stderr, fd taken: its whole lines go to `to`, `prefix` (copied) in front. It
- * ends by itself with its writers, or with pipe_close(). */
+/* A worker's stdout or stderr, fd taken: its whole lines go to `to`, `prefix` (copied) in front, and to
+ * `tail` (NULL: none). It ends by itself with its writers, or with pipe_close(). */
 struct worker_pipe;
-struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct worker_pipe **owner);
+struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct tail *tail,
+			      struct worker_pipe **owner);
 void pipe_drain(struct worker_pipe *p); /* what is there now, for instance before its death is told */
 void pipe_close(struct worker_pipe *p); /* NULL is fine */
 

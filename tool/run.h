@@ -1,9 +1,15 @@
-/* run: what the two files of the verb share. run.c: options, signals, control, beginning and end.
- * events.c: what happens to workers, as lines and for the control socket. */
+/* run: what the files of the verb share.
+ *
+ *     run.c      control socket, beginning and end
+ *     options.c  its options
+ *     signals.c  what signals do to it, and its duties as process 1
+ *     events.c   what happens to workers, as lines, for the control socket and for `umbel why`
+ */
 #ifndef UMBEL_TOOL_RUN_H
 #define UMBEL_TOOL_RUN_H
 
 #include "output.h"
+#include "tail.h"
 #include "tool.h"
 
 #include "admin/control.h"
@@ -17,19 +23,41 @@ struct run {
 	struct runtime runtime;
 	int lock; /* on NAME.lock; -1: no runtime directory */
 	struct report report;
+	struct history history;
 	struct control *control; /* NULL: no runtime directory */
 	uv_poll_t signals;
 	int signalfd;
+	uv_timer_t lame_duck;
+	bool lame_duck_open;
+	uint32_t lame_duck_ms;
+	uint64_t stop_asked_ms; /* of uv_now(); 0: never */
 	char name[65];
 	int count;
 	const char *share;
 	struct umbel_settings settings;
 	char **env; /* --env, NULL-terminated */
+	int stop_codes[257];
 	bool any_ran;
+	bool any_bad; /* a worker has ended badly, and nobody here asked it to */
 	bool stopping;
 	int status;
 	char last_error[512]; /* of a worker; why the app failed */
+	struct tail last_tail; /* what it said last on stderr */
 };
+
+/* ---- options.c ---- */
+
+int options_parse(struct run *r, int argc, char **argv); /* 0, or EXIT_USAGE after a complaint */
+extern const char options_help[];
+
+/* ---- signals.c ---- */
+
+int signals_watch(struct run *r); /* 0 or -errno */
+void signals_end(struct run *r);
+void signals_reap(struct run *r); /* strangers, as process 1 */
+void signals_stop_gently(struct run *r); /* after the lame duck, if there is one; again: at once */
+
+/* ---- events.c ---- */
 
 void run_watch_events(struct run *r);
 void run_say(struct run *r, const char *text); /* one line */

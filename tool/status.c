@@ -38,11 +38,37 @@ static void print_worker(const json_t *w)
 	char up[32];
 
 	print_time(json_number_value(json_object_get(w, "uptime_s")), up, sizeof(up));
-	printf("%4lld %8lld  %-8s %9s %5.1f%% %6.1fM %8lld %9lld %6lld  %s\n", number(w, "slot"),
-	       number(w, "pid"), text(w, "state"), up,
+	printf("%4lld %8lld  %-8s %4lld %9s %5.1f%% %6.1fM %8lld %9lld %6lld  %s\n", number(w, "slot"),
+	       number(w, "pid"), text(w, "state"), number(w, "generation"), up,
 	       json_number_value(json_object_get(w, "cpu_percent")),
 	       (double)number(w, "rss_bytes") / (1 << 20), number(w, "restarts"),
 	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));
+}
+
+/* Only those that their workers do not show: nobody is there. */
+static void print_slot(const json_t *slot)
+{
+	const char *state = text(slot, "state");
+
+	if (strcmp(state, "backoff") == 0)
+		printf("%4lld %8s  %-8s next start in %.1f s, after %lld crashes in a row\n",
+		       number(slot, "slot"), "-", state, (double)number(slot, "next_start_ms") / 1000,
+		       number(slot, "crashes"));
+	else if (strcmp(state, "failed") == 0)
+		printf("%4lld %8s  %-8s 'umbel why' says why; tried again by reload and scale\n",
+		       number(slot, "slot"), "-", state);
+}
+
+static void print_reload(const json_t *reload)
+{
+	const json_t *left = json_object_get(reload, "hold_left_ms");
+
+	if (!json_is_object(reload))
+		return;
+	printf("reload to generation %lld: %s", number(reload, "generation"), text(reload, "phase"));
+	if (json_is_integer(left))
+		printf(", for another %.1f s", (double)json_integer_value(left) / 1000);
+	putchar('\n');
 }
 
 static void print_status(const json_t *status)
@@ -55,24 +81,24 @@ static void print_status(const json_t *status)
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
 		printf("%s: %s, %lld workers, %lld connections\n", text(each, "address"),
 		       text(each, "policy"), number(each, "workers"), number(each, "handed"));
-	printf("\n%4s %8s  %-8s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "UP", "CPU",
-	       "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");
+	print_reload(json_object_get(status, "reload"));
+	printf("\n%4s %8s  %-8s %4s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "GEN", "UP",
+	       "CPU", "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");
 	json_array_foreach (json_object_get(status, "workers"), i, each)
 		print_worker(each);
+	json_array_foreach (json_object_get(status, "slots"), i, each)
+		print_slot(each);
 }
 
 static int status_verb(int argc, char **argv)
 {
-	struct runtime rt;
 	struct channel channel;
 	json_t *answer, *status;
-	int json = 0, result = parse_flags(argc, argv, json_flag, &json, 1);
+	int json = 0, result = parse_flags(argc, argv, json_flag, &json, 1, 0);
 
-	result = result ? result : client_runtime(&rt);
 	if (result)
 		return result;
-	result = client_ask(&rt, argv[optind], "{\"request\":\"status\"}", &channel, &answer);
-	runtime_close(&rt);
+	result = client_ask_app(argv[optind], "{\"request\":\"status\"}", &channel, &answer);
 	if (result)
 		return result;
 	channel_close(&channel);

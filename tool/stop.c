@@ -9,18 +9,15 @@
 static int stop_verb(int argc, char **argv)
 {
 	static const struct option options[] = {{"now", no_argument, NULL, 'n'}, {NULL, 0, NULL, 0}};
-	struct runtime rt;
 	struct channel channel;
 	json_t *answer;
-	int now = 0, status = parse_flags(argc, argv, options, &now, 1);
+	int now = 0, status = parse_flags(argc, argv, options, &now, 1, 0);
 
-	status = status ? status : client_runtime(&rt);
 	if (status)
 		return status;
-	status = client_ask(&rt, argv[optind],
-			    now ? "{\"request\":\"stop\",\"now\":true}" : "{\"request\":\"stop\"}",
-			    &channel, &answer);
-	runtime_close(&rt);
+	status = client_ask_app(argv[optind],
+				now ? "{\"request\":\"stop\",\"now\":true}" : "{\"request\":\"stop\"}",
+				&channel, &answer);
 	if (status)
 		return status;
 	json_decref(answer);

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,53 @@ int parse_duration(const char *text, uint32_t *ret_ms)
 	return -EINVAL;
 }
 
+int parse_number(const char *text, uint64_t most, uint64_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (*end || errno || value > most)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+int parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, toupper((unsigned char)text[digits])) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	char number[24];
+	uint64_t value;
+
+	if (digits >= sizeof(number) || (text[digits] && (!unit || text[digits + 1])))
+		return -EINVAL;
+	snprintf(number, sizeof(number), "%.*s", (int)digits, text);
+	if (parse_number(number, UINT64_MAX >> shift, &value) < 0 || value == 0)
+		return -EINVAL;
+	*ret_bytes = value << shift;
+	return 0;
+}
+
+int parse_signal(const char *text)
+{
+	uint64_t number;
+
+	if (parse_number(text, NSIG - 1, &number) == 0)
+		return number ? (int)number : -EINVAL;
+	if (strncmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigabbrev_np(sig) && strcmp(text, sigabbrev_np(sig)) == 0)
+			return sig;
+	return -EINVAL;
+}
+
 int parse_count(const char *text, int cpus, int *ret)
 {
 	char *end;
@@ -78,7 +126,23 @@ int is_name(const char *text)
 
 const struct option json_flag[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
 
-int parse_flags(int argc, char **argv, const struct option *flags, int *ret_given, int names)
+static int check_names(int argc, char **argv, int names, int more)
+{
+	if (argc - optind < names)
+		return complain("%s: which app? 'umbel list' shows those that run", argv[0]);
+	if (argc - optind > names + more)
+		return complain("%s: one word too many: %s", argv[0], argv[optind + names + more]);
+	if (names && !is_name(argv[optind]))
+		return complain("'%s' is no name of an app: letters, digits, _ . -", argv[optind]);
+	return 0;
+}
+
+int parse_name(int argc, char **argv)
+{
+	return check_names(argc, argv, 1, 0);
+}
+
+int parse_flags(int argc, char **argv, const struct option *flags, int *ret_given, int names, int more)
 {
 	int option;
 
@@ -89,11 +153,5 @@ int parse_flags(int argc, char **argv, const struct option *flags, int *ret_give
 					flags[0].name);
 		*ret_given = 1;
 	}
-	if (argc - optind < names)
-		return complain("%s: which app? 'umbel list' shows those that run", argv[0]);
-	if (argc - optind > names)
-		return complain("%s: one word too many: %s", argv[0], argv[optind + names]);
-	if (names && !is_name(argv[optind]))
-		return complain("'%s' is no name of an app: letters, digits, _ . -", argv[optind]);
-	return 0;
+	return check_names(argc, argv, names, more);
 }

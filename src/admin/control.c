@@ -1,12 +1,10 @@
 #include "admin/control.h"
 
+#include "admin/parts.h"
 #include "base/fd.h"
-#include "wire/channel.h"
-#include "wire/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -15,32 +13,8 @@
 
 enum {
 	MAX_CLIENTS = 64,
-	MAX_REQUEST = 65536,
+	MAX_REQUEST = 1 << 20, /* a whole environment fits */
 	MAX_QUEUE = 4 << 20, /* a client of `events` that does not read is dropped */
-};
-
-struct client {
-	TAILQ_ENTRY(client) link;
-	struct control *control;
-	struct channel channel;
-	uv_poll_t poll;
-	bool wants_events;
-	int watched;
-	bool leaving; /* closed once its answer is out, and not read any more */
-	bool stuck;   /* does not read its answers: closed at once */
-};
-
-struct control {
-	uv_loop_t *loop;
-	const struct runtime *rt;
-	struct report *report;
-	control_stop *stop;
-	void *data;
-	int listener, watcher; /* watcher: inotify of the directory */
-	int reserve;           /* for the day when there are no descriptors left */
-	uv_poll_t listener_poll, watcher_poll;
-	unsigned open_handles, client_count;
-	TAILQ_HEAD(, client) clients;
 };
 
 /* ---- clients ---- */
@@ -54,6 +28,7 @@ static void on_client_closed(uv_handle_t *handle)
 
 static void client_close(struct client *c)
 {
+	json_decref(c->waiting);
 	TAILQ_REMOVE(&c->control->clients, c, link);
 	c->control->client_count--;
 	uv_close((uv_handle_t *)&c->poll, on_client_closed);
@@ -75,8 +50,7 @@ static void client_flush(struct client *c)
 	c->watched = wanted;
 }
 
-/* Takes answer. */
-static void client_send(struct client *c, json_t *answer)
+void client_send(struct client *c, json_t *answer)
 {
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 
@@ -86,54 +60,9 @@ static void client_send(struct client *c, json_t *answer)
 	json_decref(answer);
 }
 
-static void client_refuse(struct client *c, const char *why, const char *what)
+void client_refuse(struct client *c, const char *why, const char *what)
 {
 	client_send(c, json_pack("{sb ss+}", "ok", 0, "error", why, what));
-}
-
-/* ---- requests ---- */
-
-static void answer_status(struct client *c, const json_t *request)
-{
-	client_send(c, json_pack("{sb so}", "ok", 1, "status", report_status(c->control->report)));
-}
-
-static void answer_stop(struct client *c, const json_t *request)
-{
-	c->control->stop(json_is_true(json_object_get(request, "now")), c->control->data);
-	client_send(c, json_pack("{sb}", "ok", 1));
-}
-
-static void answer_events(struct client *c, const json_t *request)
-{
-	c->wants_events = true;
-	client_send(c, json_pack("{sb}", "ok", 1));
-}
-
-static const struct {
-	const char *name;
-	void (*answer)(struct client *c, const json_t *request);
-} requests[] = {{"status", answer_status}, {"stop", answer_stop}, {"events", answer_events}};
-
-static void on_request(struct client *c, const char *line, size_t len)
-{
-	struct json_top top;
-	json_t *request = json_scan(line, len, &top) == 0 ? json_loadb(line, len, 0, NULL) : NULL;
-	const char *name = json_string_value(json_object_get(request, "request"));
-
-	if (!name) {
-		client_refuse(c, "a request is one line such as {\"request\":\"status\"}", "");
-		json_decref(request);
-		return;
-	}
-	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
-		if (strcmp(name, requests[i].name) == 0) {
-			requests[i].answer(c, request);
-			json_decref(request);
-			return;
-		}
-	client_refuse(c, "unknown request; allowed are status, stop, events; this was ", name);
-	json_decref(request);
 }
 
 static void on_client(uv_poll_t *poll, int status, int events)
@@ -148,10 +77,10 @@ static void on_client(uv_poll_t *poll, int status, int events)
 		return;
 	}
 	while (!c->leaving && !c->stuck && (r = channel_next_line(&c->channel, &line, &len)) == 1 && len <= MAX_REQUEST)
-		on_request(c, line, len);
+		request_answer(c, line, len);
 	channel_drop_strays(&c->channel);
 	if (!c->leaving && (r == 1 || c->channel.in_end - c->channel.in_start > MAX_REQUEST)) {
-		client_refuse(c, "a request of more than 64 KiB", "");
+		client_refuse(c, "a request of more than 1 MiB", "");
 		c->leaving = true;
 	}
 	client_flush(c);
@@ -197,25 +126,42 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	uv_poll_start(&c->poll, UV_READABLE, on_client);
 }
 
-void control_tell(struct control *control, const struct umbel_event *e)
+bool control_is_followed(const struct control *control)
+{
+	struct client *c;
+
+	if (control)
+		TAILQ_FOREACH (c, &control->clients, link)
+			if (c->wants_events)
+				return true;
+	return false;
+}
+
+void control_tell(struct control *control, json_t *event)
 {
 	struct client *c, *next;
-	json_t *event = NULL;
 
-	if (!control)
-		return;
-	for (c = TAILQ_FIRST(&control->clients); c; c = next) {
+	for (c = control && event ? TAILQ_FIRST(&control->clients) : NULL; c; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (!c->wants_events)
 			continue;
-		if (!event)
-			event = report_event(e);
-		if (!event)
-			return;
 		client_send(c, json_incref(event));
 		client_flush(c);
 	}
 	json_decref(event);
+}
+
+void control_reload_over(struct control *control)
+{
+	struct client *c, *next;
+
+	for (c = control ? TAILQ_FIRST(&control->clients) : NULL; c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (!c->waiting)
+			continue;
+		request_again(c);
+		client_flush(c);
+	}
 }
 
 /* ---- the socket ---- */
@@ -289,8 +235,8 @@ static int watch_directory(struct control *control)
 	return uv_poll_start(&control->watcher_poll, UV_READABLE, on_directory);
 }
 
-int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *report, control_stop *stop,
-		 void *data, struct control **ret)
+int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *report,
+		 struct history *history, control_stop *stop, void *data, struct control **ret)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int err;
@@ -300,6 +246,7 @@ int control_open(uv_loop_t *loop, const struct runtime *rt, struct report *repor
 	control->loop = loop;
 	control->rt = rt;
 	control->report = report;
+	control->history = history;
 	control->stop = stop;
 	control->data = data;
 	control->listener = control->watcher = -1;

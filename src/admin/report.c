@@ -1,5 +1,6 @@
 #include "admin/report.h"
 
+#include "base/proc.h"
 #include "private.h"
 
 #include <jansson.h>
@@ -13,7 +14,7 @@ enum { SAMPLE_MS = 200 }; /* a shorter span says nothing: the kernel counts in t
 
 void report_init(struct report *r, const char *name, struct umbel *u)
 {
-	*r = (struct report){.name = name, .umbel = u};
+	*r = (struct report){.name = name, .umbel = u, .scaled_to = -1};
 	TAILQ_INIT(&r->slots);
 }
 
@@ -61,8 +62,6 @@ const char *report_state_name(enum umbel_state state)
 	return names[state];
 }
 
-/* ---- what the kernel knows of a process: proc(5) ---- */
-
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -71,49 +70,10 @@ static int64_t now_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-static int64_t resident_bytes(pid_t pid)
-{
-	char path[64];
-	long pages = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	if (fscanf(f, "%*d %ld", &pages) != 1)
-		pages = 0;
-	fclose(f);
-	return pages * sysconf(_SC_PAGESIZE);
-}
-
-static unsigned long long cpu_ticks(pid_t pid)
-{
-	char path[64], text[1024];
-	unsigned long long user = 0, system = 0;
-	const char *after_name;
-	size_t len;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	len = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[len] = '\0';
-	/* The name may contain anything, a parenthesis too. */
-	after_name = strrchr(text, ')');
-	if (!after_name || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-				  &user, &system) != 2)
-		return 0;
-	return user + system;
-}
-
 /* Of one CPU, since the last question, or since the start of the worker. */
 static double cpu_percent(struct slot_note *n, pid_t pid, int64_t up_ms)
 {
-	unsigned long long ticks = cpu_ticks(pid);
+	uint64_t ticks = proc_cpu_ticks(pid);
 	int64_t now = now_ms();
 
 	if (n->sampled_pid != pid) {
@@ -145,9 +105,9 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	/* What a worker has in hand only it knows; Node does not say. */
 	return json_pack("{si si si ss si si sf sI sf ss s{sI sn si} ss?}", "slot",
 			 umbel_worker_slot(w), "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
-			 report_state_name(umbel_worker_state(w)), "generation", 1, "restarts",
-			 (int)info.restarts, "uptime_s", (double)info.up_ms / 1000, "rss_bytes",
-			 (json_int_t)resident_bytes(pid), "cpu_percent",
+			 report_state_name(umbel_worker_state(w)), "generation",
+			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s", (double)info.up_ms / 1000, "rss_bytes",
+			 (json_int_t)proc_resident_bytes(pid), "cpu_percent",
 			 cpu_percent(n, pid, info.up_ms), "kind", info.kind, "connections", "handed",
 			 (json_int_t)info.handed, "active", "queued", (int)info.queued, "last_exit",
 			 n->last_exit[0] ? n->last_exit : NULL);
@@ -166,6 +126,10 @@ static const char *state_of_app(const struct report *r, int ready, int total)
 {
 	if (r->stopping)
 		return "stopping";
+	if (r->lame_duck)
+		return "lame duck";
+	if (total == 0 && private_wanted(r->umbel) == 0)
+		return "empty";
 	return total > 0 && ready == total ? "ready" : "starting";
 }
 
@@ -189,9 +153,33 @@ static size_t place_of(const json_t *workers, int slot)
 	return place;
 }
 
+static void add_slot(const struct umbel_slot_info *info, void *data)
+{
+	json_t *slot = json_pack("{si ss si si}", "slot", info->slot, "state", info->state, "restarts",
+				 (int)info->restarts, "crashes", (int)info->crashes);
+
+	json_object_set_new(slot, "next_start_ms",
+			    info->next_start_ms < 0 ? json_null() : json_integer(info->next_start_ms));
+	json_array_append_new(data, slot);
+}
+
+static json_t *report_reload(const struct umbel *u)
+{
+	struct umbel_reload_info info;
+	json_t *reload;
+
+	private_reload_info(u, &info);
+	if (!info.phase)
+		return json_null();
+	reload = json_pack("{ss sI}", "phase", info.phase, "generation", (json_int_t)info.generation);
+	json_object_set_new(reload, "hold_left_ms",
+			    info.hold_left_ms < 0 ? json_null() : json_integer(info.hold_left_ms));
+	return reload;
+}
+
 json_t *report_status(struct report *r)
 {
-	json_t *workers = json_array(), *listeners = json_array();
+	json_t *workers = json_array(), *listeners = json_array(), *slots = json_array();
 	const struct umbel_worker *w = NULL;
 	int ready = 0, total = 0;
 
@@ -202,9 +190,12 @@ json_t *report_status(struct report *r)
 				      report_worker(r, w));
 	}
 	private_each_listener(r->umbel, add_listener, listeners);
-	return json_pack("{ss si ss ss ss si so so}", "name", r->name, "pid", (int)getpid(), "version",
-			 version(), "state", state_of_app(r, ready, total), "policy", "rr", "generation",
-			 1, "listeners", listeners, "workers", workers);
+	private_each_slot(r->umbel, add_slot, slots);
+	return json_pack("{ss si ss ss sb ss si so so so so}", "name", r->name, "pid", (int)getpid(),
+			 "version", version(), "state", state_of_app(r, ready, total), "ready",
+			 ready > 0 && !r->stopping && !r->lame_duck, "policy", "rr", "generation",
+			 (int)private_generation(r->umbel), "reload", report_reload(r->umbel), "listeners",
+			 listeners, "slots", slots, "workers", workers);
 }
 
 /* ---- events ---- */
@@ -213,6 +204,7 @@ static const char *const event_names[UMBEL_EVENT_COUNT] = {
     [UMBEL_FORK] = "fork",       [UMBEL_ONLINE] = "online", [UMBEL_LISTENING] = "listening",
     [UMBEL_MESSAGE] = "message", [UMBEL_EXIT] = "exit",     [UMBEL_DISCONNECT] = "disconnect",
     [UMBEL_GONE] = "gone",       [UMBEL_EMPTY] = "empty",   [UMBEL_FAILED] = "failed",
+    [UMBEL_READY] = "ready",     [UMBEL_RELOADED] = "reloaded",
 };
 
 static void add_details(json_t *event, const struct umbel_event *e)
@@ -236,6 +228,15 @@ static void add_details(json_t *event, const struct umbel_event *e)
 							 ? json_string(sigabbrev_np(e->exit.signal))
 							 : json_null());
 		json_object_set_new(event, "asked", json_boolean(e->exit.asked));
+		json_object_set_new(event, "core", json_boolean(e->exit.core));
+		json_object_set_new(event, "out_of_memory", json_boolean(e->exit.out_of_memory));
+		json_object_set_new(event, "late", json_boolean(e->exit.late));
+		json_object_set_new(event, "up_ms", json_integer(e->exit.up_ms));
+		break;
+	case UMBEL_RELOADED:
+		json_object_set_new(event, "error", json_integer(e->result.error));
+		json_object_set_new(event, "generation", json_integer(e->result.generation));
+		json_object_set_new(event, "why", json_string(e->result.why));
 		break;
 	case UMBEL_FAILED:
 		json_object_set_new(event, "why", json_string(e->result.why));
@@ -245,22 +246,37 @@ static void add_details(json_t *event, const struct umbel_event *e)
 	}
 }
 
-json_t *report_event(const struct umbel_event *e)
+static json_t *event_named(const char *name)
 {
 	struct timespec now;
-	json_t *event;
 
-	if (!event_names[e->type])
-		return NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack("{ss sI}", "event", event_names[e->type], "time_ms",
-			  (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	return json_pack("{ss sI}", "event", name, "time_ms",
+			 (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+json_t *report_note(int slot, const char *what, const char *text)
+{
+	json_t *event = event_named("decision");
+
+	json_object_set_new(event, "what", json_string(what));
+	json_object_set_new(event, "slot", json_integer(slot));
+	json_object_set_new(event, "text", json_string(text));
+	return event;
+}
+
+json_t *report_event(const struct umbel_event *e)
+{
+	json_t *event = event_names[e->type] ? event_named(event_names[e->type]) : NULL;
+
 	if (!event)
 		return NULL;
 	if (e->worker) {
 		json_object_set_new(event, "slot", json_integer(umbel_worker_slot(e->worker)));
 		json_object_set_new(event, "id", json_integer(umbel_worker_id(e->worker)));
 		json_object_set_new(event, "pid", json_integer(umbel_worker_pid(e->worker)));
+		json_object_set_new(event, "generation",
+				    json_integer(umbel_worker_generation(e->worker)));
 	}
 	add_details(event, e);
 	return event;

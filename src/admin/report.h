@@ -15,7 +15,7 @@ struct slot_note {
 	int slot;
 	char last_exit[128]; /* "" none */
 	pid_t sampled_pid;
-	unsigned long long sampled_ticks;
+	uint64_t sampled_ticks;
 	int64_t sampled_ms;
 	double cpu_percent;
 };
@@ -24,6 +24,8 @@ struct report {
 	const char *name;
 	struct umbel *umbel;
 	bool stopping;
+	bool lame_duck; /* about to stop: not ready any more, but serving */
+	int scaled_to;  /* by request; -1: never */
 	TAILQ_HEAD(, slot_note) slots;
 };
 
@@ -33,6 +35,7 @@ void report_finish(struct report *r);
 void report_note_exit(struct report *r, int slot, const char *how);
 struct json_t *report_status(struct report *r);                         /* new reference, or NULL */
 struct json_t *report_event(const struct umbel_event *e);               /* new reference, or NULL */
+struct json_t *report_note(int slot, const char *what, const char *text); /* a decision; the same */
 const char *report_state_name(enum umbel_state state);                  /* "ready" */
 
 #endif

@@ -59,6 +59,17 @@ void events_add_failed(struct events *e, struct umbel_worker *w, int error, cons
 	}
 }
 
+void events_add_note(struct events *e, int slot, const char *what, const char *text)
+{
+	struct queued_event *q =
+	    e->note ? events_add(e, (enum umbel_event_type)EVENTS_NOTE, NULL, text, strlen(text)) : NULL;
+
+	if (!q)
+		return;
+	q->slot = slot;
+	q->what = what;
+}
+
 int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
 {
 	/* What handlers add meanwhile has its turn after the descriptors have had theirs. */
@@ -73,7 +84,9 @@ int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
 		is_last = q == last;
 		type = q->event.type;
 		TAILQ_REMOVE(&e->queue, q, link);
-		if (e->handlers[type].f) {
+		if ((int)type == EVENTS_NOTE) {
+			e->note(q->slot, q->what, q->text, e->note_data);
+		} else if (e->handlers[type].f) {
 			e->handlers[type].f(u, &q->event, e->handlers[type].data);
 		} else if (type == UMBEL_FAILED) {
 			err = q->event.result.error;

@@ -8,10 +8,16 @@
 
 #include <sys/queue.h>
 
+/* Beside the public types: a decision that was taken. Told by events.note. */
+enum { EVENTS_NOTE = UMBEL_EVENT_COUNT };
+typedef void events_note(int slot, const char *what, const char *text, void *data);
+
 struct queued_event {
 	TAILQ_ENTRY(queued_event) link;
 	struct umbel_event event; /* first field of interest; umbel_take_fd() finds the rest from it */
 	void (*told)(struct queued_event *e); /* runs after the handler, or instead of it; may be NULL */
+	int slot;                             /* of a note */
+	const char *what;                     /* of a note: a constant */
 	char text[];                          /* what event's strings point to */
 };
 TAILQ_HEAD(queued_events, queued_event);
@@ -22,6 +28,8 @@ struct events {
 		umbel_handler *f;
 		void *data;
 	} handlers[UMBEL_EVENT_COUNT];
+	events_note *note; /* NULL: notes are not even kept */
+	void *note_data;
 	bool closed; /* the user is done with all of it: nothing more is told */
 };
 
@@ -34,6 +42,8 @@ struct queued_event *events_add(struct events *e, enum umbel_event_type type, st
 
 /* FAILED with a sentence. */
 void events_add_failed(struct events *e, struct umbel_worker *w, int error, const char *why);
+
+void events_add_note(struct events *e, int slot, const char *what, const char *text);
 
 /* Tells everything that is queued; what handlers add meanwhile stays. 0, or the error
  * of the first FAILED that nobody handles; its sentence goes to why (size bytes). 1: more remains. */

@@ -1,7 +1,10 @@
 #include "primary/cluster.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "primary/dialogue.h"
+#include "primary/generation.h"
+#include "primary/limits.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
 
@@ -9,6 +12,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +20,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum {
-	RETRY_MS = 1000,  /* until a slot whose worker could not even be started is tried again */
-	QUIET_TURNS = 16, /* at most, before the caller's loop has its turn again */
-	MIN_UP_MS = 1000, /* who has no channel to say that it serves has failed if it ends sooner */
-};
+enum { QUIET_TURNS = 16 }; /* at most, before the caller's loop has its turn again */
 
 /* ---- slots ---- */
 
@@ -36,6 +36,9 @@ static struct slot *slot_new(struct cluster *c)
 	if (!slot)
 		return NULL;
 	slot->number = c->slot_count + 1;
+	slot->cluster = c;
+	uv_timer_init(&c->loop, &slot->timer);
+	slot->timer.data = slot;
 	c->slots[c->slot_count++] = slot;
 	return slot;
 }
@@ -43,7 +46,7 @@ static struct slot *slot_new(struct cluster *c)
 static struct slot *slot_lowest_empty(struct cluster *c)
 {
 	for (int i = 0; i < c->slot_count; i++)
-		if (!c->slots[i]->worker && !c->slots[i]->kept)
+		if (c->slots[i]->state == SLOT_EMPTY)
 			return c->slots[i];
 	if (c->slot_count == CLUSTER_MAX_SLOTS) {
 		reason_set(c->reason, -EAGAIN, "all %d slots are taken", CLUSTER_MAX_SLOTS);
@@ -57,75 +60,81 @@ bool cluster_expects_workers(const struct cluster *c)
 	if (c->stopping)
 		return false;
 	for (int i = 0; i < c->slot_count; i++)
-		if (c->slots[i]->kept)
+		if (life_is_expecting(c->slots[i]->state) && (c->slots[i]->kept || c->slots[i]->worker))
 			return true;
 	return false;
 }
 
-/* A number of failures in a row, before any worker listened: it would go on for ever. */
-static bool is_hopeless(struct cluster *c)
+bool cluster_awaits_worker(const struct cluster *c)
 {
-	unsigned limit = c->settings.max_failures;
+	for (int i = 0; i < c->slot_count && !c->stopping; i++) {
+		enum slot_state state = c->slots[i]->state;
+
+		if (state == SLOT_FILLING || state == SLOT_REPLACING || state == SLOT_BACKOFF)
+			return true;
+	}
+	return false;
+}
+
+int cluster_wanted(const struct cluster *c)
+{
+	int count = 0;
+
+	for (int i = 0; i < c->slot_count; i++)
+		count += slot_is_wanted(c->slots[i]);
+	return count;
+}
+
+static unsigned count_failed(const struct cluster *c)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < c->slot_count; i++)
+		count += c->slots[i]->state == SLOT_FAILED;
+	return count;
+}
+
+void cluster_lost_slot(struct cluster *c)
+{
+	unsigned failed = count_failed(c);
 	char why[128];
 
-	if (++c->failures < limit || limit == 0)
-		return false;
-	if (c->failures == limit) {
-		snprintf(why, sizeof(why), "%u workers in a row ended before they listened", limit);
-		events_add_failed(c->events, NULL, -ECANCELED, why);
-	}
-	return true;
-}
-
-static bool has_failed(const struct umbel_worker *w)
-{
-	if (w->listened || w->asked)
-		return false;
-	return w->exec_error || w->kind != KIND_NONE ||
-	       uv_hrtime() / 1000000 - w->started_ms < MIN_UP_MS;
-}
-
-static void on_retry(uv_timer_t *timer);
-
-static void refill(struct cluster *c, struct slot *slot)
-{
-	struct umbel_worker *w;
-
-	if (worker_start(c, slot, &w) == 0) {
-		slot->restarts++;
+	if (cluster_expects_workers(c)) {
+		c->told_failed = false;
 		return;
 	}
-	if (is_hopeless(c))
-		slot->kept = false;
-	else
-		uv_timer_start(&c->retry, on_retry, RETRY_MS, 0);
+	sharing_close_orphans(c); /* nobody will come: who connects is to see that */
+	if (failed == 0 || c->told_failed || c->stopping)
+		return;
+	c->told_failed = true;
+	snprintf(why, sizeof(why), "%s: %u workers in a row ended before they were ready",
+		 failed == 1 ? "its slot has failed" : "every slot has failed", c->settings.max_failures);
+	events_add_failed(c->events, NULL, -ECANCELED, why);
 }
 
-static void on_retry(uv_timer_t *timer)
+void cluster_worker_gone(struct cluster *c)
 {
-	struct cluster *c = timer->data;
-
-	for (int i = 0; i < c->slot_count && !c->stopping; i++)
-		if (c->slots[i]->kept && !c->slots[i]->worker)
-			refill(c, c->slots[i]);
-}
-
-void cluster_worker_dead(struct cluster *c, struct umbel_worker *w)
-{
-	struct slot *slot = w->slot;
-
-	slot->worker = NULL;
-	if (has_failed(w) && is_hopeless(c))
-		slot->kept = false;
-	if (slot->kept && !c->stopping)
-		refill(c, slot);
 	if (TAILQ_EMPTY(&c->workers))
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
+	limits_consider(c);
 }
 
-void cluster_worker_listens(struct cluster *c)
+uint32_t cluster_chance(struct cluster *c)
 {
-	c->failures = 0;
+	/* Knuth's MMIX numbers: only to keep things apart, nobody gains by guessing them. */
+	c->random = c->random * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(c->random >> 32);
+}
+
+void cluster_note(struct cluster *c, int slot, const char *what, const char *format, ...)
+{
+	char text[640];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	events_add_note(c->events, slot, what, text);
 }
 
 /* ---- what the user asks for ---- */
@@ -142,22 +151,6 @@ int cluster_setup(struct cluster *c, const struct umbel_settings *s)
 	return 0;
 }
 
-static int fill(struct cluster *c, struct slot *slot, char *const *env, bool kept,
-		struct umbel_worker **ret)
-{
-	char **copy;
-	int err = strings_copy(env, &copy);
-
-	if (err)
-		return reason_set(c->reason, err, "out of memory");
-	strings_free(slot->env);
-	slot->env = copy;
-	err = worker_start(c, slot, ret);
-	if (!err)
-		slot->kept = kept;
-	return err;
-}
-
 int cluster_fork(struct cluster *c, char *const *env, struct umbel_worker **ret)
 {
 	struct umbel_worker *w;
@@ -169,17 +162,10 @@ int cluster_fork(struct cluster *c, char *const *env, struct umbel_worker **ret)
 	slot = slot_lowest_empty(c);
 	if (!slot)
 		return c->slot_count == CLUSTER_MAX_SLOTS ? -EAGAIN : -ENOMEM;
-	err = fill(c, slot, env, c->settings.respawn, &w);
+	err = slot_want(slot, env, c->settings.respawn, &w);
 	if (!err && ret)
 		*ret = w;
 	return err;
-}
-
-static void retire(struct slot *slot)
-{
-	slot->kept = false;
-	if (slot->worker)
-		worker_ask(slot->worker);
 }
 
 int cluster_scale(struct cluster *c, int workers)
@@ -193,19 +179,18 @@ int cluster_scale(struct cluster *c, int workers)
 		return reason_set(c->reason, -ESHUTDOWN, "the cluster is stopping");
 	c->settings.respawn = true;
 	for (int i = workers; i < c->slot_count; i++)
-		retire(c->slots[i]);
+		slot_retire(c->slots[i]);
 	for (int i = 0; i < workers && !err; i++) {
 		struct slot *slot = i < c->slot_count ? c->slots[i] : slot_new(c);
 		struct umbel_worker *w;
 
 		if (!slot)
 			return reason_set(c->reason, -ENOMEM, "out of memory");
-		/* One that is still draining is followed by another when it is gone. */
-		if (slot->worker)
-			slot->kept = true;
-		else
-			err = fill(c, slot, NULL, true, &w);
+		if (slot->state == SLOT_EMPTY || slot->state == SLOT_FAILED || slot->state == SLOT_RETIRED)
+			err = slot_want(slot, NULL, true, &w);
+		slot->kept = !err;
 	}
+	reload_consider(c);
 	return err;
 }
 
@@ -215,14 +200,12 @@ int cluster_stop(struct cluster *c)
 	bool again = c->stopping;
 
 	c->stopping = true;
+	reload_stop(c);
 	for (int i = 0; i < c->slot_count; i++)
-		c->slots[i]->kept = false;
-	TAILQ_FOREACH (w, &c->workers, link) {
-		if (again)
-			worker_kill_group(w, SIGKILL);
-		else
-			worker_ask(w);
-	}
+		slot_retire(c->slots[i]);
+	if (again)
+		TAILQ_FOREACH (w, &c->workers, link)
+			worker_happens(w, WORKER_END);
 	return 0;
 }
 
@@ -230,14 +213,17 @@ int cluster_disconnect(struct cluster *c, struct umbel_worker *w)
 {
 	bool any = false;
 
-	for (int i = 0; i < c->slot_count; i++)
-		if ((!w && c->slots[i]->worker) || (w && c->slots[i] == w->slot &&
-						    c->slots[i]->worker == w)) {
-			retire(c->slots[i]);
-			any = true;
-		}
-	if (!w && !any)
+	for (int i = 0; i < c->slot_count; i++) {
+		struct slot *slot = c->slots[i];
+
+		if (w && slot->worker != w && slot->next != w)
+			continue;
+		any |= slot->worker != NULL;
+		slot_retire(slot);
+	}
+	if (!w && !any && TAILQ_EMPTY(&c->workers))
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
+	reload_consider(c);
 	return 0;
 }
 
@@ -358,7 +344,12 @@ static void on_signal(uv_poll_t *poll, int status, int events)
 	struct signalfd_siginfo info;
 	int fd;
 
-	if (uv_fileno((uv_handle_t *)poll, &fd) == 0 && read(fd, &info, sizeof(info)) == sizeof(info))
+	if (uv_fileno((uv_handle_t *)poll, &fd) < 0 || read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* From the kernel: the terminal is gone. */
+	if (info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL)
+		reload_by_signal(c);
+	else
 		cluster_stop(c);
 }
 
@@ -426,20 +417,27 @@ int cluster_open(int argc, char **argv, struct events *events, struct reason *re
 	if (err)
 		goto out_loop;
 	c->wake.data = c;
-	uv_timer_init(&c->loop, &c->retry);
-	c->retry.data = c;
-	err = sharing_open(c);
+	uv_timer_init(&c->loop, &c->limits);
+	c->limits.data = c;
+	reload_open(c);
+	c->last_generation = 1;
+	err = generation_create(NULL, 1, NULL, NULL, &c->generation);
+	err = err ? err : sharing_open(c);
 	if (err)
-		goto out_async;
+		goto out_handles;
+	c->random = (uint64_t)getpid() ^ uv_hrtime();
+	c->oom_kills = proc_oom_kills();
 	c->own_path = find_own_path();
 	raise_limit(c);
 	uv_run(&c->loop, UV_RUN_NOWAIT); /* from here on cluster_wake() is seen in uv_backend_fd() */
 	*ret = c;
 	return 0;
 
-out_async:
+out_handles:
+	generation_unref(c->generation);
+	reload_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);
-	uv_close((uv_handle_t *)&c->retry, NULL);
+	uv_close((uv_handle_t *)&c->limits, NULL);
 	uv_run(&c->loop, UV_RUN_NOWAIT);
 out_loop:
 	uv_loop_close(&c->loop);
@@ -457,8 +455,11 @@ void cluster_close(struct cluster *c)
 		worker_destroy(w);
 	events_finish(c->events);
 	sharing_close(c);
+	reload_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);
-	uv_close((uv_handle_t *)&c->retry, NULL);
+	uv_close((uv_handle_t *)&c->limits, NULL);
+	for (int i = 0; i < c->slot_count; i++)
+		uv_close((uv_handle_t *)&c->slots[i]->timer, NULL);
 	if (c->timer_fd >= 0) {
 		uv_close((uv_handle_t *)&c->timer, NULL);
 		fd_close(&c->timer_fd);
@@ -467,9 +468,11 @@ void cluster_close(struct cluster *c)
 	uv_loop_close(&c->loop);
 	for (int i = 0; i < c->slot_count; i++) {
 		strings_free(c->slots[i]->env);
+		generation_unref(c->slots[i]->generation);
 		free(c->slots[i]);
 	}
 	free(c->slots);
+	generation_unref(c->generation);
 	free(c->own_path);
 	settings_finish(&c->settings);
 	setrlimit(RLIMIT_NOFILE, &c->nofile);

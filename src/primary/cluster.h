@@ -6,7 +6,9 @@
 #include "base/events.h"
 #include "base/reason.h"
 #include "primary/kind.h"
+#include "primary/reload.h"
 #include "primary/sharing.h"
+#include "primary/slot.h"
 #include "umbel.h"
 
 #include <stdatomic.h>
@@ -14,15 +16,6 @@
 #include <uv.h>
 
 #define CLUSTER_MAX_SLOTS 1024
-
-/* A numbered place for a worker. It outlives the worker. */
-struct slot {
-	int number;                  /* 1.. */
-	bool kept;                   /* refilled when its worker ends */
-	char **env;                  /* of its fork; NULL: none */
-	struct umbel_worker *worker; /* NULL: empty */
-	unsigned restarts;
-};
 
 TAILQ_HEAD(workers, umbel_worker);
 
@@ -47,12 +40,16 @@ struct cluster {
 
 	struct workers workers; /* by id */
 	struct workers dirty;   /* with something to send at the end of the turn */
-	uint32_t last_id;
+	uint32_t last_id, last_generation;
 	struct slot **slots;
 	int slot_count;
-	unsigned failures; /* workers in a row that ended before they listened */
-	bool stopping;     /* no worker is started any more */
-	uv_timer_t retry;  /* a kept slot could not be filled */
+	struct generation *generation; /* of who is started now */
+	struct reload reload;
+	uv_timer_t limits;   /* memory and connections are looked at */
+	bool stopping;       /* no worker is started any more */
+	bool told_failed;    /* that every slot has failed */
+	uint64_t oom_kills;  /* as last seen */
+	uint64_t random;
 
 	struct sharing sharing;
 };
@@ -76,13 +73,22 @@ void cluster_before_sleep(struct cluster *c);    /* the caller's loop will poll 
 void cluster_wake(struct cluster *c);            /* UMBEL_WOKEN; any thread, any signal handler */
 void cluster_touch(struct cluster *c);           /* after a call from outside a turn */
 
-/* signalfd: -1 ends it. TERM, INT, HUP: cluster_stop(). */
+/* signalfd: -1 ends it. TERM, INT, a terminal's HUP: cluster_stop(); HUP from others: a reload. */
 void cluster_watch_signals(struct cluster *c, int signalfd);
 
-/* ---- for worker.c and sharing.c ---- */
+/* How many slots want a worker. */
+int cluster_wanted(const struct cluster *c);
 
-void cluster_worker_dead(struct cluster *c, struct umbel_worker *w);
-void cluster_worker_listens(struct cluster *c);
-bool cluster_expects_workers(const struct cluster *c); /* some slot is, or will be, filled again */
+/* ---- for the files beside it ---- */
+
+bool cluster_expects_workers(const struct cluster *c); /* some slot has a worker, or will have one again */
+bool cluster_awaits_worker(const struct cluster *c);   /* one that is not there yet, or not ready */
+void cluster_lost_slot(struct cluster *c);    /* nobody will come there any more */
+void cluster_worker_gone(struct cluster *c);  /* one is dead, and its slot has taken its step */
+uint32_t cluster_chance(struct cluster *c);   /* any number, for spreading; no secret */
+
+/* A decision and what it rests on, for `umbel why` and the run's own lines; slot 0: the whole app's. */
+void cluster_note(struct cluster *c, int slot, const char *what, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 #endif

@@ -6,7 +6,6 @@
 #include "wire/node.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +26,7 @@ void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd,
 	if (!channel_is_open(&w->channel))
 		return;
 	if (!text || channel_send(&w->channel, text, len, fd, CHANNEL_URGENT | flags) < 0)
-		worker_kill_group(w, SIGKILL);
+		worker_happens(w, WORKER_END);
 	else
 		mark_dirty(w);
 }
@@ -104,7 +103,7 @@ int dialogue_breach(struct umbel_worker *w, const char *what)
 
 	snprintf(why, sizeof(why), "broke the protocol: %s", what);
 	events_add_failed(w->cluster->events, w, -EPROTO, why);
-	worker_kill_group(w, SIGKILL);
+	worker_happens(w, WORKER_END);
 	return -EPROTO;
 }
 
@@ -121,22 +120,37 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 	const char *address = s ? s->address : "(its own socket)";
 	struct queued_event *e;
 
-	w->listened = true;
-	if (w->state == UMBEL_STATE_STARTING)
-		w->state = UMBEL_STATE_READY;
-	cluster_worker_listens(c);
 	e = events_add(c->events, UMBEL_LISTENING, w, address, strlen(address));
-	if (!e)
-		return;
-	e->event.listening.address = e->text;
-	e->event.listening.family = s ? s->listener.address.family : AF_UNSPEC;
-	e->event.listening.port = s ? s->listener.address.port : 0;
+	if (e) {
+		e->event.listening.address = e->text;
+		e->event.listening.family = s ? s->listener.address.family : AF_UNSPEC;
+		e->event.listening.port = s ? s->listener.address.port : 0;
+	}
+	if (!c->settings.wait_ready && !w->waits_to_be_ready)
+		worker_happens(w, WORKER_SERVES);
+}
+
+static void on_ready(struct umbel_worker *w, const struct node_message *m)
+{
+	w->waits_to_be_ready = !m->ready;
+	if (m->ready)
+		worker_happens(w, WORKER_SERVES);
+}
+
+/* As PM2: process.send('ready'). */
+static bool says_ready(const struct umbel_worker *w, const struct node_line *l)
+{
+	static const char ready[] = "\"ready\"";
+
+	return w->cluster->settings.wait_ready && l->len == sizeof(ready) - 1 &&
+	       memcmp(l->text, ready, l->len) == 0;
 }
 
 static void on_leaving(struct umbel_worker *w, const struct node_message *m)
 {
 	w->asked = true;
-	sharing_leave_all(w->cluster, w); /* this first: the answer says that nothing more comes */
+	worker_happens(w, WORKER_LEAVES); /* this first: the answer says that nothing more comes */
+	sharing_leave_all(w->cluster, w);
 	dialogue_reply(w, node_encode_ack(m->seq, w->seq++));
 }
 
@@ -186,6 +200,16 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		w->is_libumbel = true;
 		handoff_open_lane(w);
 		break;
+	case NODE_UMBEL_READY:
+		on_ready(w, &m);
+		break;
+	case NODE_UMBEL_PRELOAD:
+		w->has_preload = true;
+		break;
+	case NODE_UMBEL_DRAINED:
+		worker_no_deadline(w, DEADLINE_CUT);
+		dialogue_disconnect_when_idle(w);
+		break;
 	case NODE_UMBEL_EXEC:
 		on_exec_failed(w, &m);
 		break;
@@ -227,6 +251,8 @@ static int on_line(struct umbel_worker *w, const char *line, size_t len)
 		fd_close(&fd); /* the primary asked for none */
 		return on_internal(w, l.text, l.len);
 	}
+	if (says_ready(w, &l))
+		worker_happens(w, WORKER_SERVES);
 	/* What nobody listens to is not copied. */
 	if (!events->handlers[UMBEL_MESSAGE].f) {
 		fd_close(&fd);
@@ -265,7 +291,8 @@ int dialogue_read_lines(struct umbel_worker *w)
 
 void dialogue_disconnect_when_idle(struct umbel_worker *w)
 {
-	if (!w->asked || w->told_disconnect || w->unanswered > 0 || w->state != UMBEL_STATE_DRAINING)
+	if (!w->asked_by_us || w->told_disconnect || w->unanswered > 0 ||
+	    w->state != UMBEL_STATE_DRAINING || w->deadlines[DEADLINE_CUT])
 		return;
 	w->told_disconnect = true;
 	dialogue_reply(w, node_encode_act("disconnect", w->seq++));

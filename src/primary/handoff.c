@@ -45,6 +45,8 @@ int handoff_load(struct umbel_worker *w)
 {
 	unsigned waiting;
 
+	if (!w->takes)
+		return ROTATION_FULL;
 	if (!handoff_has_lane(w))
 		return w->unanswered >= (int)w->cluster->settings.window ? ROTATION_FULL : w->unanswered;
 	if (w->lane_credit == 0) {

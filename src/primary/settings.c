@@ -1,6 +1,9 @@
 #include "primary/settings.h"
 
+#include "wire/json.h"
+
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +48,57 @@ int strings_copy(char *const *from, char ***ret)
 	return 0;
 }
 
+static void put(char **environment, size_t *count, char *entry)
+{
+	size_t name = strcspn(entry, "=") + 1;
+
+	for (size_t i = 0; i < *count; i++)
+		if (strncmp(environment[i], entry, name) == 0) {
+			environment[i] = entry;
+			return;
+		}
+	environment[(*count)++] = entry;
+}
+
+int strings_merge(char *const *const *vectors, size_t count, char ***ret)
+{
+	size_t size = 1, used = 0;
+	char **borrowed;
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		size += strings_count(vectors[i]);
+	borrowed = calloc(size, sizeof(*borrowed));
+	if (!borrowed)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		for (char *const *e = vectors[i]; e && *e; e++)
+			put(borrowed, &used, *e);
+	err = strings_copy(borrowed, ret);
+	free(borrowed);
+	return err;
+}
+
 /* ---- settings ---- */
+
+static int check_life(const struct umbel_settings *s, struct reason *r)
+{
+	struct json_top ignored;
+
+	if ((int)s->restart < UMBEL_RESTART_ALWAYS || s->restart > UMBEL_RESTART_NEVER)
+		return reason_set(r, -EINVAL, "settings.restart is %d: no UMBEL_RESTART_*", (int)s->restart);
+	if (s->stop_signal < 1 || s->stop_signal >= NSIG)
+		return reason_set(r, -EINVAL, "settings.stop_signal is %d: no signal", s->stop_signal);
+	if (s->surge < 1)
+		return reason_set(r, -EINVAL, "settings.surge is 0: at least 1, or UMBEL_SURGE_ALL");
+	if (s->stop_message && json_scan(s->stop_message, strlen(s->stop_message), &ignored) < 0)
+		return reason_set(r, -EINVAL, "settings.stop_message is not one JSON value");
+	for (const int *code = s->stop_codes; code && *code != -1; code++)
+		if (*code < 0 || *code > 255)
+			return reason_set(r, -EINVAL, "settings.stop_codes: %d is no exit status (0 to 255)",
+					  *code);
+	return 0;
+}
 
 static int check(const struct umbel_settings *s, struct reason *r)
 {
@@ -66,13 +119,31 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	for (char *const *e = s->env; e && *e; e++)
 		if (!strchr(*e, '=') || **e == '=')
 			return reason_set(r, -EINVAL, "settings.env: '%s' is not NAME=VALUE", *e);
-	return 0;
+	return check_life(s, r);
 }
 
 static int copy_string(const char *from, const char **ret)
 {
 	*ret = from ? strdup(from) : NULL;
 	return from && !*ret ? -ENOMEM : 0;
+}
+
+static int copy_codes(const int *from, const int **ret)
+{
+	size_t count = 1;
+	int *copy;
+
+	*ret = NULL;
+	if (!from)
+		return 0;
+	while (from[count - 1] >= 0)
+		count++;
+	copy = malloc(count * sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, from, count * sizeof(*copy));
+	*ret = copy;
+	return 0;
 }
 
 int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret, struct reason *reason)
@@ -82,10 +153,13 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 
 	if (err)
 		return err;
-	s.exec = s.cwd = NULL;
+	s.exec = s.cwd = s.stop_message = NULL;
+	s.stop_codes = NULL;
 	s.argv = s.env = NULL;
 	err = copy_string(from->exec, &s.exec);
 	err = err ? err : copy_string(from->cwd, &s.cwd);
+	err = err ? err : copy_string(from->stop_message, &s.stop_message);
+	err = err ? err : copy_codes(from->stop_codes, &s.stop_codes);
 	err = err ? err : strings_copy(from->argv, (char ***)&s.argv);
 	err = err ? err : strings_copy(from->env, (char ***)&s.env);
 	if (err) {
@@ -100,6 +174,8 @@ void settings_finish(struct umbel_settings *s)
 {
 	free((char *)s->exec);
 	free((char *)s->cwd);
+	free((char *)s->stop_message);
+	free((int *)s->stop_codes);
 	strings_free((char **)s->argv);
 	strings_free((char **)s->env);
 	memset(s, 0, sizeof(*s));
@@ -118,36 +194,20 @@ static int is_primarys_own(const char *entry)
 	return 0;
 }
 
-static void put(char **environment, size_t *count, char *entry)
-{
-	size_t name = strcspn(entry, "=") + 1;
-
-	for (size_t i = 0; i < *count; i++)
-		if (strncmp(environment[i], entry, name) == 0) {
-			environment[i] = entry;
-			return;
-		}
-	environment[(*count)++] = entry;
-}
-
 int environment_build(char *const *base, char *const *const *more, size_t more_count, char ***ret)
 {
-	size_t size = strings_count(base) + 1, count = 0;
-	char **borrowed;
+	char **inherited = calloc(strings_count(base) + 1, sizeof(*inherited));
+	char *const *vectors[ENVIRONMENT_MOST + 1] = {inherited};
+	size_t count = 0;
 	int err;
 
-	for (size_t i = 0; i < more_count; i++)
-		size += strings_count(more[i]);
-	borrowed = calloc(size, sizeof(*borrowed));
-	if (!borrowed)
+	if (!inherited)
 		return -ENOMEM;
 	for (; base && *base; base++)
 		if (!is_primarys_own(*base))
-			borrowed[count++] = *base;
-	for (size_t i = 0; i < more_count; i++)
-		for (char *const *e = more[i]; e && *e; e++)
-			put(borrowed, &count, *e);
-	err = strings_copy(borrowed, ret);
-	free(borrowed);
+			inherited[count++] = *base;
+	memcpy(vectors + 1, more, more_count * sizeof(*more));
+	err = strings_merge(vectors, more_count + 1, ret);
+	free(inherited);
 	return err;
 }

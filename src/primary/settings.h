@@ -10,13 +10,19 @@
 int strings_copy(char *const *from, char ***ret);
 void strings_free(char **strings);
 
+/* "NAME=value" vectors into one new vector, a later entry replacing an earlier one of its name. Each may be
+ * NULL. 0 or -ENOMEM. */
+int strings_merge(char *const *const *vectors, size_t count, char ***ret);
+
 /* Copies and checks. -EINVAL with a reason that names the field, -ENOMEM. */
 int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret, struct reason *reason);
 void settings_finish(struct umbel_settings *s);
 
+enum { ENVIRONMENT_MOST = 8 };
+
 /* The environment of a worker, a new vector: `base` without what belongs to the primary alone
  * (NOTIFY_SOCKET, WATCHDOG_*, LISTEN_*, NODE_CHANNEL_*, NODE_UNIQUE_ID, UMBEL_*), then each of `more`
- * (NULL-terminated list of vectors, each may be NULL), a later one replacing an earlier of its name. */
+ * (vectors, at most ENVIRONMENT_MOST, each may be NULL), a later one replacing an earlier of its name. */
 int environment_build(char *const *base, char *const *const *more, size_t more_count, char ***ret);
 
 #endif

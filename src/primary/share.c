@@ -11,7 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUND = 32 }; /* connections accepted before other descriptors have their turn */
+enum {
+	ROUND = 32,      /* connections accepted before other descriptors have their turn */
+	AGAIN_MS = 1000, /* until it is looked again whether somebody may come who serves it */
+};
+
 /* ---- shares ---- */
 
 static void share_set_waiting(struct share *s, bool waiting)
@@ -87,7 +91,12 @@ void share_close(struct share *s)
 
 static void on_orphan(uv_timer_t *timer)
 {
-	share_close(timer->data);
+	struct share *s = timer->data;
+
+	if (cluster_awaits_worker(s->cluster))
+		uv_timer_start(timer, on_orphan, AGAIN_MS, 0);
+	else
+		share_close(s);
 }
 
 /* ---- the way of a connection ---- */
@@ -117,7 +126,7 @@ static int choose(const struct share *s)
 static void take_turn(struct share *s, unsigned seat)
 {
 	for (unsigned i = (s->last + 1) % s->seat_count; i != seat; i = (i + 1) % s->seat_count)
-		s->seats[i].skipped++;
+		s->seats[i].skipped += s->seats[i].worker->takes;
 	s->last = seat;
 }
 

@@ -126,6 +126,17 @@ void sharing_leave_all(struct cluster *c, struct umbel_worker *w)
 	}
 }
 
+void sharing_close_orphans(struct cluster *c)
+{
+	struct share *s, *next;
+
+	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (s->seat_count == 0)
+			share_close(s);
+	}
+}
+
 /* ---- a worker's query ---- */
 
 static char *make_key(const struct node_query *q)

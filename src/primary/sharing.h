@@ -28,6 +28,7 @@ struct share *sharing_find_listening(struct cluster *c, const struct umbel_worke
 
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key); /* server.close() */
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w);
+void sharing_close_orphans(struct cluster *c); /* addresses that nobody serves: nobody will come */
 
 struct share *sharing_by_number(struct cluster *c, uint8_t number);
 

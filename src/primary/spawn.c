@@ -104,7 +104,8 @@ static void child(const struct spawn *s, const struct child_groups *groups, pid_
 	if (s->cwd && chdir(s->cwd) < 0)
 		child_fail(channel, "chdir", errno);
 	/* After the change of user, which clears it. The primary may have died before. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!s->outlives_us)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != primary)
 		_exit(SPAWN_FAILED);
 	child_signals();

@@ -18,11 +18,12 @@ struct spawn {
 	int stdio[3];       /* descriptors to become 0, 1, 2 */
 	int channel;        /* to become SPAWN_CHANNEL_FD; also tells of a failed exec, see below */
 	bool keep_channel;  /* false: it is closed by the exec */
+	bool outlives_us;   /* it notices by itself when we are gone (Node); else it is killed then */
 	struct rlimit nofile; /* what this process had before it raised its own */
 };
 
-/* Forks and executes: own process group, empty signal mask, default dispositions, killed when this
- * thread ends, every other descriptor closed. The descriptors stay the caller's. 0, or -errno of what
+/* Forks and executes: own process group, empty signal mask, default dispositions, unless
+ * outlives_us killed when this thread ends, every other descriptor closed. The descriptors stay the caller's. 0, or -errno of what
  * failed before or in fork(2). What fails in the child is written to the channel as one
  * NODE_UMBEL_EXEC line, and the child exits with 127. */
 int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd);

@@ -1,24 +1,24 @@
 #include "primary/worker.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "primary/dialogue.h"
+#include "primary/generation.h"
 #include "primary/handoff.h"
-#include "primary/settings.h"
+#include "primary/slot.h"
 #include "primary/spawn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static uint64_t now_ms(void)
+uint64_t worker_now_ms(void)
 {
 	return uv_hrtime() / 1000000;
 }
@@ -27,8 +27,10 @@ static uint64_t now_ms(void)
 
 static void unreference(struct umbel_worker *w)
 {
-	if (--w->references == 0)
-		free(w);
+	if (--w->references > 0)
+		return;
+	generation_unref(w->generation);
+	free(w);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -45,33 +47,11 @@ static void on_gone_told(struct queued_event *e)
 	unreference(w);
 }
 
-/* ---- its end ---- */
+/* ---- what is done to it ---- */
 
-/* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish. */
-enum { LAST_STEPS_MS = 1000, LAST_READS = 512 };
-
-static void on_grace(uv_timer_t *timer)
-{
-	struct umbel_worker *w = timer->data;
-	uint64_t now = uv_now(&w->cluster->loop);
-
-	if (now >= w->kill_at_ms) {
-		worker_kill_group(w, SIGKILL);
-		return;
-	}
-	worker_kill_group(w, SIGTERM);
-	uv_timer_start(timer, on_grace, w->kill_at_ms - now, 0);
-}
-
-static void say_term(struct umbel_worker *w)
-{
-	uint64_t now = uv_now(&w->cluster->loop);
-
-	if (w->is_libumbel && now + LAST_STEPS_MS < w->kill_at_ms)
-		uv_timer_start(&w->grace, on_grace, LAST_STEPS_MS, 0);
-	else
-		worker_kill_group(w, SIGTERM);
-}
+/* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish. Marked
+ * responses need a while until every keep-alive connection has had one. */
+enum { LAST_STEPS_MS = 1000, LAST_READS = 512, CUT_MS = 1500 };
 
 /* Its group, and itself: it may have left the group. */
 static void send_signal(const struct umbel_worker *w, int sig)
@@ -80,33 +60,185 @@ static void send_signal(const struct umbel_worker *w, int sig)
 		pidfd_send_signal(w->pidfd, sig, NULL, 0);
 }
 
-void worker_kill_group(struct umbel_worker *w, int sig)
+static void say_stop(struct umbel_worker *w)
 {
-	if (w->state == UMBEL_STATE_DEAD)
+	const struct umbel_settings *s = &w->cluster->settings;
+
+	if (s->signal_first && s->stop_message &&
+	    dialogue_send_user(w, s->stop_message, strlen(s->stop_message), -1) == 0)
 		return;
-	if (sig == SIGKILL || sig == SIGTERM)
-		w->state = UMBEL_STATE_STOPPING;
-	send_signal(w, sig);
+	send_signal(w, s->stop_signal);
+	send_signal(w, SIGCONT); /* one that is stopped would never hear of it */
+}
+
+static void take_no_more(struct umbel_worker *w)
+{
+	static const enum worker_deadline over[] = {DEADLINE_READY, DEADLINE_PROOF, DEADLINE_SOAK,
+						    DEADLINE_AGE};
+
+	for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++)
+		w->deadlines[over[i]] = 0;
+	sharing_leave_all(w->cluster, w);
+	if (!w->deadlines[DEADLINE_GRACE])
+		worker_deadline(w, DEADLINE_GRACE, w->cluster->settings.grace_ms);
+}
+
+static void action_nothing(struct umbel_worker *w)
+{
+}
+
+static void action_tell_ready(struct umbel_worker *w)
+{
+	w->was_ready = true;
+	w->ready_ms = worker_now_ms();
+	worker_no_deadline(w, DEADLINE_READY);
+	worker_deadline(w, DEADLINE_PROOF, w->cluster->settings.min_up_ms);
+	worker_deadline(w, DEADLINE_SOAK, w->cluster->settings.soak_ms);
+	events_add(w->cluster->events, UMBEL_READY, w, "", 0);
+	slot_worker_ready(w);
+}
+
+static void action_drain(struct umbel_worker *w)
+{
+	take_no_more(w);
+	if (w->has_preload) {
+		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
+		worker_deadline(w, DEADLINE_CUT, CUT_MS);
+	}
+	dialogue_disconnect_when_idle(w);
+}
+
+static void action_signal(struct umbel_worker *w)
+{
+	take_no_more(w);
+	if (w->is_libumbel && w->told_disconnect)
+		worker_deadline(w, DEADLINE_SIGNAL, LAST_STEPS_MS);
+	else
+		say_stop(w);
+}
+
+static void action_kill(struct umbel_worker *w)
+{
+	w->killed = true;
+	send_signal(w, SIGKILL);
+}
+
+static void action_bury(struct umbel_worker *w)
+{
+	memset(w->deadlines, 0, sizeof(w->deadlines));
+	uv_timer_stop(&w->timer);
+}
+
+void worker_happens(struct umbel_worker *w, enum worker_event event)
+{
+	static void (*const actions[WORKER_ACTIONS])(struct umbel_worker *) = {
+	    [WORKER_NOTHING] = action_nothing, [WORKER_TELL_READY] = action_tell_ready,
+	    [WORKER_DRAIN] = action_drain,     [WORKER_LIMIT] = take_no_more,
+	    [WORKER_SIGNAL] = action_signal,   [WORKER_KILL] = action_kill,
+	    [WORKER_BURY] = action_bury,
+	};
+	struct worker_step step = life_of_worker(w->state, event);
+
+	w->state = step.next;
+	actions[step.action](w);
 }
 
 void worker_ask(struct umbel_worker *w)
 {
-	if (w->state == UMBEL_STATE_DEAD || w->state == UMBEL_STATE_STOPPING ||
-	    w->state == UMBEL_STATE_DRAINING)
-		return;
-	w->asked = true;
-	sharing_leave_all(w->cluster, w);
-	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
-	w->kill_at_ms = uv_now(&w->cluster->loop) + w->cluster->settings.grace_ms;
-	uv_timer_start(&w->grace, on_grace, w->cluster->settings.grace_ms, 0);
 	/* One that never spoke would not understand, and serves nobody. */
-	if (!w->online || !w->connected) {
-		worker_kill_group(w, SIGTERM);
-		return;
-	}
-	w->state = UMBEL_STATE_DRAINING;
-	dialogue_disconnect_when_idle(w);
+	bool by_signal = !w->online || !w->connected || w->cluster->settings.signal_first;
+
+	w->asked = w->asked_by_us = true;
+	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
 }
+
+void worker_set_takes(struct umbel_worker *w, bool takes)
+{
+	w->takes = takes;
+	if (takes)
+		sharing_resume(w->cluster);
+}
+
+/* ---- deadlines ---- */
+
+static void arm(struct umbel_worker *w);
+
+static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
+{
+	switch (which) {
+	case DEADLINE_READY:
+		w->late = true;
+		worker_happens(w, WORKER_LATE);
+		break;
+	case DEADLINE_PROOF:
+		if (w->was_ready)
+			slot_worker_proved(w);
+		else
+			worker_happens(w, WORKER_SERVES);
+		break;
+	case DEADLINE_SOAK:
+		w->soaked = true;
+		slot_worker_soaked(w);
+		break;
+	case DEADLINE_CUT:
+		dialogue_disconnect_when_idle(w);
+		break;
+	case DEADLINE_SIGNAL:
+		say_stop(w);
+		break;
+	case DEADLINE_GRACE:
+		cluster_note(w->cluster, w->slot->number, "kill", "pid %d did not leave within its grace: "
+			     "SIGKILL", (int)w->pid);
+		worker_happens(w, WORKER_OVERDUE);
+		break;
+	case DEADLINE_AGE:
+	case DEADLINES:
+		slot_recycle_due(w);
+		break;
+	}
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct umbel_worker *w = timer->data;
+	uint64_t now = uv_now(&w->cluster->loop);
+
+	for (int i = 0; i < DEADLINES; i++)
+		if (w->deadlines[i] && w->deadlines[i] <= now) {
+			w->deadlines[i] = 0;
+			on_deadline(w, (enum worker_deadline)i);
+		}
+	if (w->state != UMBEL_STATE_DEAD)
+		arm(w);
+}
+
+static void arm(struct umbel_worker *w)
+{
+	uint64_t now = uv_now(&w->cluster->loop), first = 0;
+
+	for (int i = 0; i < DEADLINES; i++)
+		if (w->deadlines[i] && (!first || w->deadlines[i] < first))
+			first = w->deadlines[i];
+	if (first)
+		uv_timer_start(&w->timer, on_timer, first > now ? first - now : 0, 0);
+	else
+		uv_timer_stop(&w->timer);
+}
+
+void worker_deadline(struct umbel_worker *w, enum worker_deadline which, uint64_t ms)
+{
+	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
+	w->deadlines[which] = uv_now(&w->cluster->loop) + ms;
+	arm(w);
+}
+
+void worker_no_deadline(struct umbel_worker *w, enum worker_deadline which)
+{
+	w->deadlines[which] = 0;
+	arm(w);
+}
+
+/* ---- its end ---- */
 
 /* The channel is over, the process perhaps not. */
 void worker_part(struct umbel_worker *w)
@@ -121,20 +253,18 @@ void worker_part(struct umbel_worker *w)
 		handoff_give_back_all(w);
 		events_add(w->cluster->events, UMBEL_DISCONNECT, w, "", 0);
 	}
-	/* Drained. A timer or a connection to a database would keep it alive for ever. */
-	if (w->state == UMBEL_STATE_DRAINING)
-		say_term(w);
+	/* Drained: a timer or a connection to a database would keep it alive for ever. One that was not
+	 * asked has its grace for what it does without us. */
+	if (w->online)
+		worker_happens(w, w->asked_by_us ? WORKER_DRAINED : WORKER_LEAVES);
 }
 
-static void emit_exit(struct umbel_worker *w, const siginfo_t *info)
+static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struct death *d)
 {
 	struct queued_event *e;
 	char why[PATH_MAX + 128];
 
-	/* Only our own child exits so after saying it; a program may have said it too. */
-	if (w->exec_error && !(info->si_code == CLD_EXITED && info->si_status == SPAWN_FAILED))
-		w->exec_error = 0;
-	if (w->exec_error) {
+	if (d->has_no_program) {
 		snprintf(why, sizeof(why), "cannot start %s: %s: %s", w->cluster->settings.exec
 			 ? w->cluster->settings.exec : "this program", w->exec_step,
 			 strerror(w->exec_error));
@@ -144,12 +274,13 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info)
 	e = events_add(w->cluster->events, UMBEL_EXIT, w, "", 0);
 	if (!e)
 		return;
-	e->event.exit.code = info->si_code == CLD_EXITED ? info->si_status : -1;
-	e->event.exit.signal =
-	    info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED ? info->si_status : -1;
+	e->event.exit.code = d->code;
+	e->event.exit.signal = d->signal;
 	e->event.exit.core = info->si_code == CLD_DUMPED;
 	e->event.exit.asked = w->asked;
-	e->event.exit.up_ms = (int64_t)(now_ms() - w->started_ms);
+	e->event.exit.late = w->late;
+	e->event.exit.out_of_memory = d->out_of_memory;
+	e->event.exit.up_ms = (int64_t)(worker_now_ms() - w->started_ms);
 }
 
 /* What it said before it died still counts. */
@@ -171,7 +302,7 @@ static void finish(struct umbel_worker *w)
 		TAILQ_REMOVE(&w->cluster->dirty, w, dirty_link);
 	w->dirty = false;
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
-	uv_close((uv_handle_t *)&w->grace, on_handle_closed);
+	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
 	e = events_add(w->cluster->events, UMBEL_GONE, w, "", 0);
 	if (e)
@@ -188,10 +319,43 @@ static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 	return errno == ECHILD;
 }
 
+/* Whether the kernel has killed for memory since we last looked. */
+static bool was_out_of_memory(struct cluster *c)
+{
+	uint64_t before = c->oom_kills;
+
+	c->oom_kills = proc_oom_kills();
+	return c->oom_kills > before;
+}
+
+static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
+{
+	bool exited = info->si_code == CLD_EXITED;
+	bool killed = info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED;
+	/* Only our own child exits so after saying that there is no program; a program may say it too. */
+	bool has_no_program = w->exec_error && exited && info->si_status == SPAWN_FAILED;
+
+	if (!has_no_program)
+		w->exec_error = 0;
+	return (struct death){
+	    .code = exited ? info->si_status : -1,
+	    .signal = killed ? info->si_status : -1,
+	    .has_no_program = has_no_program,
+	    .late = w->late,
+	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
+			     was_out_of_memory(w->cluster),
+	    .asked = w->asked_by_us,
+	    .left = w->asked,
+	    .was_ready = w->was_ready,
+	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
+	};
+}
+
 static void on_death(uv_poll_t *poll, int status, int events)
 {
 	struct umbel_worker *w = poll->data;
 	struct cluster *c = w->cluster;
+	struct death d;
 	siginfo_t info;
 
 	if (!is_dead(w, &info, WNOHANG | WNOWAIT))
@@ -200,12 +364,13 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	 * serve on beside the successor. */
 	kill(-w->pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
-	w->state = UMBEL_STATE_DEAD; /* this first: its number may be another's from now on */
+	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
 	read_the_rest(w);
-	emit_exit(w, &info);
+	d = death_of(w, &info);
+	emit_exit(w, &info, &d);
 	finish(w);
 	sharing_resume(c); /* before a successor is forked, which would hold copies for a moment */
-	cluster_worker_dead(c, w);
+	slot_worker_dead(w, &d);
 }
 
 void worker_destroy(struct umbel_worker *w)
@@ -214,167 +379,25 @@ void worker_destroy(struct umbel_worker *w)
 
 	send_signal(w, SIGKILL);
 	is_dead(w, &info, 0);
-	w->state = UMBEL_STATE_DEAD;
+	worker_happens(w, WORKER_DIED);
 	worker_part(w);
 	finish(w);
 }
 
-/* ---- its start ---- */
+/* ---- its beginning, after start.c ---- */
 
-static int build_environment(const struct umbel_worker *w, char ***ret)
-{
-	char slot[32], id[32], instance[40], unique[40], max_message[48];
-	char *own[] = {slot, id, "UMBEL_GENERATION=1", instance, max_message, NULL};
-	char *node[] = {"NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL};
-	char *channel[] = {"UMBEL_CHANNEL=3", NULL};
-	char *const *more[] = {w->cluster->settings.env, w->slot->env, own,
-			       w->kind == KIND_NODE      ? node
-			       : w->kind == KIND_CHANNEL ? channel
-							 : NULL};
-
-	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->slot->number);
-	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->id);
-	snprintf(instance, sizeof(instance), "NODE_APP_INSTANCE=%d", w->slot->number - 1);
-	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->id);
-	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu",
-		 w->cluster->settings.max_message);
-	return environment_build(environ, more, sizeof(more) / sizeof(more[0]), ret);
-}
-
-/* theirs[i] is what the child gets; those that were opened for it are closed by the caller. */
-static int open_stdio(struct umbel_worker *w, int theirs[3], bool opened[3])
-{
-	for (int i = 0; i < 3; i++) {
-		int setting = w->cluster->settings.stdio[i], ends[2];
-
-		theirs[i] = setting;
-		if (setting == UMBEL_STDIO_PIPE) {
-			if (pipe2(ends, O_CLOEXEC) < 0)
-				return -errno;
-			theirs[i] = ends[i == 0 ? 0 : 1];
-			w->stdio[i] = ends[i == 0 ? 1 : 0];
-			opened[i] = true;
-		} else if (setting == UMBEL_STDIO_INHERIT && i > 0 && fcntl(i, F_GETFD) >= 0) {
-			theirs[i] = i;
-		} else if (setting == UMBEL_STDIO_INHERIT) {
-			theirs[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
-			if (theirs[i] < 0)
-				return -errno;
-			opened[i] = true;
-		}
-	}
-	return 0;
-}
-
-static int find_program(struct cluster *c, enum kind *ret_kind, char *path, size_t size)
-{
-	const char *name = c->settings.exec ? c->settings.exec : c->own_path ? c->own_path : c->argv[0];
-	int err = spawn_find(name, c->settings.cwd, path, size);
-
-	if (err)
-		return reason_set(c->reason, err, "cannot execute %s: %s", name, strerror(-err));
-	*ret_kind = c->kind != KIND_AUTO	    ? c->kind
-		    : c->settings.exec == NULL ? KIND_CHANNEL
-					       : kind_of_program(name, path);
-	return 0;
-}
-
-static int spawn_it(struct umbel_worker *w, const char *path, int channel)
-{
-	struct cluster *c = w->cluster;
-	int theirs[3] = {-1, -1, -1};
-	bool opened[3] = {false, false, false};
-	char **env = NULL;
-	int err = build_environment(w, &env);
-
-	err = err ? err : open_stdio(w, theirs, opened);
-	if (!err) {
-		struct spawn s = {
-		    .path = path,
-		    .argv = c->settings.argv ? c->settings.argv : c->argv,
-		    .env = env,
-		    .cwd = c->settings.cwd,
-		    .uid = c->settings.uid,
-		    .gid = c->settings.gid,
-		    .stdio = {theirs[0], theirs[1], theirs[2]},
-		    .channel = channel,
-		    .keep_channel = w->kind != KIND_NONE,
-		    .nofile = c->nofile,
-		};
-		err = spawn_process(&s, &w->pid, &w->pidfd);
-	}
-	for (int i = 0; i < 3; i++) {
-		if (opened[i])
-			fd_close(&theirs[i]);
-		if (err)
-			fd_close(&w->stdio[i]);
-	}
-	strings_free(env);
-	return err;
-}
-
-static int attach(struct umbel_worker *w, int channel)
+void worker_attach(struct umbel_worker *w, int channel)
 {
 	struct cluster *c = w->cluster;
 
 	channel_open(&w->channel, channel, c->settings.max_message, c->settings.max_queue);
 	uv_poll_init(&c->loop, &w->channel_poll, channel);
 	uv_poll_init(&c->loop, &w->death, w->pidfd);
-	uv_timer_init(&c->loop, &w->grace);
-	w->channel_poll.data = w->death.data = w->grace.data = w;
+	uv_timer_init(&c->loop, &w->timer);
+	w->channel_poll.data = w->death.data = w->timer.data = w;
 	w->references = 4; /* three handles and GONE */
 	uv_poll_start(&w->channel_poll, UV_READABLE, dialogue_on_channel);
-	return uv_poll_start(&w->death, UV_READABLE, on_death);
-}
-
-static struct umbel_worker *worker_new(struct cluster *c, struct slot *slot, enum kind kind)
-{
-	struct umbel_worker *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return NULL;
-	w->cluster = c;
-	w->slot = slot;
-	w->slot_number = slot->number;
-	w->id = c->last_id + 1;
-	w->kind = kind;
-	w->connected = kind != KIND_NONE;
-	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
-	w->started_ms = now_ms();
-	w->pidfd = w->lane = w->lane_far = -1;
-	w->stdio[0] = w->stdio[1] = w->stdio[2] = -1;
-	TAILQ_INIT(&w->handoffs);
-	return w;
-}
-
-int worker_start(struct cluster *c, struct slot *slot, struct umbel_worker **ret)
-{
-	char path[PATH_MAX];
-	struct umbel_worker *w;
-	enum kind kind = KIND_NONE;
-	int ends[2], err = find_program(c, &kind, path, sizeof(path));
-
-	if (err)
-		return err;
-	w = worker_new(c, slot, kind);
-	if (!w)
-		return reason_set(c->reason, -ENOMEM, "out of memory");
-	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
-	if (!err) {
-		err = spawn_it(w, path, ends[1]);
-		fd_close(&ends[1]);
-		if (err)
-			fd_close(&ends[0]);
-	}
-	if (err) {
-		free(w);
-		return reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));
-	}
-	attach(w, ends[0]);
-	c->last_id++;
-	slot->worker = w;
+	uv_poll_start(&w->death, UV_READABLE, on_death);
 	TAILQ_INSERT_TAIL(&c->workers, w, link);
 	events_add(c->events, UMBEL_FORK, w, "", 0);
-	*ret = w;
-	return 0;
 }

@@ -1,45 +1,69 @@
-/* worker: one process of the program, from fork to death, and how it is asked to leave. What it says
- * and is told: dialogue.h. What it is handed: handoff.h. */
+/* worker: one process of the program, from fork (start.c) to death (worker.c), and how it is asked to
+ * leave. What it may be and when: life.h. What it says and is told: dialogue.h. What it is handed:
+ * handoff.h. Who follows it: slot.h. */
 #ifndef UMBEL_PRIMARY_WORKER_H
 #define UMBEL_PRIMARY_WORKER_H
 
 #include "primary/cluster.h"
 #include "primary/kind.h"
+#include "primary/life.h"
 #include "umbel.h"
 #include "wire/channel.h"
 #include "wire/lane.h"
 
 struct handoff;
+struct generation;
 TAILQ_HEAD(handoffs, handoff);
+
+/* What is to happen to it at a certain time, unless something else comes first. */
+enum worker_deadline {
+	DEADLINE_READY,  /* it is late */
+	DEADLINE_PROOF,  /* it has lived for settings.min_up_ms; one without a channel is ready then */
+	DEADLINE_SOAK,   /* it has been ready for long enough */
+	DEADLINE_CUT,    /* its responses were marked for long enough: act:disconnect */
+	DEADLINE_SIGNAL, /* libumbel's last steps after umbel_run() are over: the stop signal */
+	DEADLINE_GRACE,
+	DEADLINE_AGE, /* it is to be recycled */
+	DEADLINES
+};
 
 struct umbel_worker {
 	TAILQ_ENTRY(umbel_worker) link, dirty_link;
 	struct cluster *cluster;
 	struct slot *slot;
-	int slot_number; /* stays when the slot has its successor */
+	struct generation *generation;
 	uint32_t id;
 	pid_t pid;
 	int pidfd;
-	uint64_t started_ms; /* of uv_hrtime() */
-	enum umbel_state state;
+	enum umbel_state state; /* changed by worker_happens() alone */
 	enum kind kind;
+	bool takes;           /* may be given connections: no successor that has to prove itself, no
+			       * predecessor of one on trial */
 	bool asked;           /* it, we or the user said: leave */
-	bool online, listened;
+	bool asked_by_us;
+	bool late;            /* killed because it was not ready in time */
+	bool killed;          /* by us */
+	bool online;
+	bool waits_to_be_ready; /* it said that listening is not enough */
+	bool was_ready, soaked;
 	bool connected;       /* its end of the channel is open */
 	bool is_other_user;   /* settings.uid */
 	bool is_libumbel;     /* it said so */
+	bool has_preload;     /* it said so: Node, and understands NODE_UMBEL_DRAIN */
 	bool told_disconnect; /* act:disconnect is sent */
 	bool wants_writable;  /* umbel_send() said -EAGAIN */
 	bool dirty, watches_output;
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
+	uint64_t started_ms, ready_ms; /* of uv_hrtime() */
+	uint32_t chance;      /* any number: spreads its limits */
 	uint32_t seq;
 	void *data;
 	int stdio[3];
 
 	uv_poll_t death, channel_poll;
-	uv_timer_t grace;
-	uint64_t kill_at_ms; /* the end of the grace; of uv_now() */
+	uv_timer_t timer;
+	uint64_t deadlines[DEADLINES]; /* of uv_now(); 0: none */
 	unsigned references; /* open handles, and the GONE that was not told */
 	struct channel channel;
 
@@ -51,12 +75,26 @@ struct umbel_worker {
 	struct lane_batch lane_out;
 };
 
-/* Starts a process in the slot. On error nothing has changed; the reason is set. */
-int worker_start(struct cluster *c, struct slot *slot, struct umbel_worker **ret);
+/* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is
+ * set. In start.c, as is worker_new(). */
+int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **ret);
 
-void worker_ask(struct umbel_worker *w);  /* leave: drain, part, end; KILL when the grace is over */
-void worker_kill_group(struct umbel_worker *w, int sig);
-void worker_destroy(struct umbel_worker *w); /* kill, reap, no events: the cluster is being closed */
+/* The one place where a state changes: looks the event up in the table and does what stands there. */
+void worker_happens(struct umbel_worker *w, enum worker_event event);
+
+void worker_ask(struct umbel_worker *w);     /* to leave; KILL when the grace is over */
 void worker_part(struct umbel_worker *w);    /* the channel is over, the process perhaps not */
+void worker_destroy(struct umbel_worker *w); /* kill, reap, no events: the cluster is being closed */
+
+/* Connections may be given to it, or not any more; those it has stay. */
+void worker_set_takes(struct umbel_worker *w, bool takes);
+
+/* In so many milliseconds, or (worker_no_deadline()) never. */
+void worker_deadline(struct umbel_worker *w, enum worker_deadline which, uint64_t ms);
+void worker_no_deadline(struct umbel_worker *w, enum worker_deadline which);
+
+/* For start.c: begins to watch the channel, the pidfd and the deadlines. */
+void worker_attach(struct umbel_worker *w, int channel);
+uint64_t worker_now_ms(void); /* of uv_hrtime() */
 
 #endif

@@ -164,16 +164,21 @@ static enum node_type type_of_act(const json_t *tree)
 
 static enum node_type type_of(const json_t *tree)
 {
+	static const struct {
+		const char *cmd;
+		enum node_type type;
+	} own[] = {
+	    {"NODE_UMBEL_HELLO", NODE_UMBEL_HELLO},     {"NODE_UMBEL_LANE", NODE_UMBEL_LANE},
+	    {"NODE_UMBEL_READY", NODE_UMBEL_READY},     {"NODE_UMBEL_EXEC", NODE_UMBEL_EXEC},
+	    {"NODE_UMBEL_PRELOAD", NODE_UMBEL_PRELOAD}, {"NODE_UMBEL_DRAINED", NODE_UMBEL_DRAINED},
+	};
 	const char *cmd = json_string_value(json_object_get(tree, "cmd"));
 
 	if (!cmd)
 		return NODE_UNKNOWN;
-	if (strcmp(cmd, "NODE_UMBEL_HELLO") == 0)
-		return NODE_UMBEL_HELLO;
-	if (strcmp(cmd, "NODE_UMBEL_LANE") == 0)
-		return NODE_UMBEL_LANE;
-	if (strcmp(cmd, "NODE_UMBEL_EXEC") == 0)
-		return NODE_UMBEL_EXEC;
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (strcmp(cmd, own[i].cmd) == 0)
+			return own[i].type;
 	if (strcmp(cmd, "NODE_CLUSTER") != 0)
 		return NODE_UNKNOWN;
 	return json_object_get(tree, "ack") ? NODE_REPLY : type_of_act(tree);
@@ -198,6 +203,9 @@ static int decode_fields(struct node_message *m)
 	case NODE_CLOSE:
 	case NODE_NEWCONN:
 		return m->key ? 0 : -EINVAL;
+	case NODE_UMBEL_READY:
+		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
+		return 0;
 	case NODE_UMBEL_EXEC:
 		err = get_string(m->tree, "step", &m->step);
 		return err ? err : get_small(m->tree, "errno", 1, 4095, EINVAL, &m->error);
@@ -312,6 +320,11 @@ char *node_encode_listen_reply(int64_t ack, const char *key, int error, json_t *
 char *node_encode_hello(void)
 {
 	return dump(json_pack("{ss si}", "cmd", "NODE_UMBEL_HELLO", "version", 1));
+}
+
+char *node_encode_ready(bool ready)
+{
+	return dump(json_pack("{ss sb}", "cmd", "NODE_UMBEL_READY", "ready", ready));
 }
 
 char *node_encode_lane(void)

@@ -42,6 +42,9 @@ enum node_type {
 	NODE_REPLY,      /* ack, and what the answered message asks for */
 	NODE_UMBEL_HELLO, /* worker to primary: I am libumbel's */
 	NODE_UMBEL_LANE,  /* primary to worker: your lane; came with it */
+	NODE_UMBEL_READY, /* worker to primary: I am ready; `ready` false: I will say when I am */
+	NODE_UMBEL_PRELOAD, /* Node worker to primary: I understand NODE_UMBEL_DRAIN */
+	NODE_UMBEL_DRAINED, /* Node worker to primary: no connection of a client is open any more */
 	NODE_UMBEL_EXEC,  /* child to primary: `step` failed with `error`, there is no program */
 };
 
@@ -67,6 +70,7 @@ struct node_message {
 	int lane;          /* of a reply to a query: the listener's number in the lane; -1: no lane */
 	const char *host;  /* of a reply: sockname; NULL: none */
 	int port;
+	bool ready;            /* of NODE_UMBEL_READY */
 	const char *step;      /* of NODE_UMBEL_EXEC */
 	struct json_t *data;   /* `data` of a query or reply, borrowed from tree; NULL: none */
 	struct json_t *tree;   /* owns all strings */
@@ -80,6 +84,7 @@ void node_message_finish(struct node_message *m);
 
 #define NODE_ACK_TEXT "{\"cmd\":\"NODE_HANDLE_ACK\"}"
 #define NODE_NACK_TEXT "{\"cmd\":\"NODE_HANDLE_NACK\"}"
+#define NODE_DRAIN_TEXT "{\"cmd\":\"NODE_UMBEL_DRAIN\"}" /* primary to Node worker: mark your responses */
 
 struct node_sockname {
 	const char *host; /* NULL: the reply has none (unix) */
@@ -95,6 +100,7 @@ char *node_encode_accepted(int64_t ack, bool accepted, uint32_t seq);
 char *node_encode_listen_reply(int64_t ack, const char *key, int error, struct json_t *data,
 			       const struct node_sockname *name, int lane, uint32_t seq);
 char *node_encode_hello(void);
+char *node_encode_ready(bool ready);
 char *node_encode_lane(void); /* wrapped: goes with a descriptor */
 
 /* A user's message (one JSON value, scanned) that goes with a descriptor of `type`. */

@@ -48,6 +48,8 @@ struct self {
 	int lane;
 	uint32_t seq, id;
 	int slot;
+	long grace_ms; /* for what is served when the primary is gone */
+	bool waits_to_be_ready; /* the primary knows that listening is not enough */
 	bool libumbel_primary; /* it announced the channel as UMBEL_CHANNEL, or gave us a lane */
 	unsigned unacked;      /* descriptors sent */
 	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */

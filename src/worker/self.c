@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -20,7 +21,8 @@
 enum {
 	MAX_MESSAGE = 16 << 20, /* unless UMBEL_MAX_MESSAGE says what the primary takes */
 	MAX_QUEUE = 64 << 20,
-	LEAVE_S = 5, /* the primary's answer to exitedAfterDisconnect; Node waits for ever */
+	GRACE_MS = 25000, /* unless UMBEL_GRACE_MS says what the primary gives */
+	LEAVE_MS = 5000,  /* the primary's answer to exitedAfterDisconnect; Node waits for ever */
 };
 
 int self_watch(struct self *s, int operation, int fd, enum source source, unsigned events)
@@ -40,9 +42,9 @@ void self_part(struct self *s)
 	channel_close(&s->channel);
 }
 
-static void arm_timer(struct self *s, int seconds)
+static void arm_timer(struct self *s, long ms)
 {
-	struct itimerspec when = {.it_value.tv_sec = seconds};
+	struct itimerspec when = {.it_value = {ms / 1000, ms % 1000 * 1000000}};
 
 	timerfd_settime(s->timer, 0, &when, NULL);
 }
@@ -65,7 +67,7 @@ int self_stop(struct self *s)
 	if (channel_is_open(&s->channel)) {
 		s->leave_seq = s->seq++;
 		talk_send(s, node_encode_act("exitedAfterDisconnect", (uint32_t)s->leave_seq));
-		arm_timer(s, LEAVE_S);
+		arm_timer(s, LEAVE_MS);
 	}
 	/* libumbel's primary hands on nothing more once it has answered. To say that we close would be
 	 * wrong there: the last one's close ends the listener, and our successor is to have it. */
@@ -128,8 +130,10 @@ void self_on_channel_end(struct self *s)
 	self_part(s);
 	serving_expect_no_answer(s);
 	events_add(s->events, UMBEL_DISCONNECT, NULL, "", 0);
-	if (!s->events->handlers[UMBEL_DISCONNECT].f)
-		self_drain(s);
+	if (s->events->handlers[UMBEL_DISCONNECT].f)
+		return;
+	self_drain(s);
+	arm_timer(s, s->grace_ms + 1); /* nobody else would end it */
 }
 
 /* ---- the loop ---- */
@@ -148,6 +152,8 @@ static void on_timer(struct self *s)
 {
 	arm_timer(s, 0);
 	s->leave_seq = -1; /* no answer: leave all the same */
+	if (!channel_is_open(&s->channel) && s->state == SELF_DRAINING)
+		s->state = SELF_OVER;
 }
 
 static void on_signal(struct self *s)
@@ -290,6 +296,17 @@ static int find_channel(struct reason *reason, int *ret)
 	return 0;
 }
 
+int self_ready(struct self *s)
+{
+	bool only_later = TAILQ_EMPTY(&s->listens) && !s->waits_to_be_ready;
+
+	if (!channel_is_open(&s->channel))
+		return reason_set(s->reason, -EPIPE, "the primary is gone");
+	s->waits_to_be_ready = true;
+	talk_send(s, node_encode_ready(!only_later));
+	return 0;
+}
+
 static void forget_environment(void)
 {
 	unsetenv("UMBEL_CHANNEL");
@@ -341,6 +358,9 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 	s->slot = env_number("UMBEL_SLOT") > 0 ? (int)env_number("UMBEL_SLOT") : 0;
 	id = env_number(getenv("NODE_UNIQUE_ID") ? "NODE_UNIQUE_ID" : "UMBEL_WORKER");
 	s->id = id > 0 ? (uint32_t)id : 0;
+	/* We drain when the channel ends, and are not to be killed because the primary is gone. */
+	prctl(PR_SET_PDEATHSIG, 0);
+	s->grace_ms = env_number("UMBEL_GRACE_MS") >= 0 ? env_number("UMBEL_GRACE_MS") : GRACE_MS;
 	talk_send(s, node_encode_act("online", s->seq++));
 	/* UMBEL_WORKER may be inherited through a Node primary: then nobody answers, and we do without. */
 	if (getenv("UMBEL_WORKER"))

@@ -36,6 +36,8 @@ int self_unlisten(struct self *s, const char *address);
 void self_done(struct self *s, int fd); /* any thread */
 int self_send(struct self *s, const char *json, size_t len, int fd);
 
+int self_ready(struct self *s); /* as umbel_ready() */
+
 int self_slot(const struct self *s);
 uint32_t self_id(const struct self *s);
 

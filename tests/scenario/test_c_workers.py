@@ -184,8 +184,10 @@ def test_signal_to_one_worker(start, way, port):
 @both_ways
 def test_killed_primary(start, way, port):
     run, pids = serve(start, way, port)
-    Talk(port).say("sleep 100")
-    run.kill()
+    client = Talk(port)
+    client.say("sleep 1")
+    run.kill()  # and waits until its workers have left
+    assert client.answer() == "done\n"  # what they had begun they have finished
     assert is_refused(port)
 
 

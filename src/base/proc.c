@@ -1,0 +1,88 @@
+#include "base/proc.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t proc_resident_bytes(pid_t pid)
+{
+	char path[64];
+	unsigned long pages = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*u %lu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t proc_cpu_ticks(pid_t pid)
+{
+	char path[64], text[1024];
+	unsigned long long user = 0, system = 0;
+	const char *after_name;
+	size_t len;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	len = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[len] = '\0';
+	/* The name may contain anything, a parenthesis too. */
+	after_name = strrchr(text, ')');
+	if (!after_name || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+				  &user, &system) != 2)
+		return 0;
+	return user + system;
+}
+
+/* The cgroup of version 2 is the line "0::/path". */
+static int find_cgroup(const char *proc_dir, char *ret, size_t size)
+{
+	char path[PATH_MAX], line[PATH_MAX];
+	FILE *f;
+	int found = 0;
+
+	snprintf(path, sizeof(path), "%s/cgroup", proc_dir);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		found = strncmp(line, "0::/", 4) == 0 && strlen(line + 3) < size;
+		if (found)
+			strcpy(ret, line + 3);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+uint64_t proc_oom_kills_at(const char *proc_dir, const char *cgroup_dir)
+{
+	char cgroup[PATH_MAX / 2], path[PATH_MAX], line[128];
+	unsigned long long count = 0;
+	FILE *f;
+
+	if (!find_cgroup(proc_dir, cgroup, sizeof(cgroup)))
+		return 0;
+	snprintf(path, sizeof(path), "%s%s/memory.events", cgroup_dir, cgroup);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "oom_kill %llu", &count) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return count;
+}
+
+uint64_t proc_oom_kills(void)
+{
+	return proc_oom_kills_at("/proc/self", "/sys/fs/cgroup");
+}

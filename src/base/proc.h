@@ -1,0 +1,18 @@
+/* proc: what the kernel knows of a process, from proc(5) and its cgroup. 0 where it says nothing. */
+#ifndef UMBEL_BASE_PROC_H
+#define UMBEL_BASE_PROC_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+uint64_t proc_resident_bytes(pid_t pid);
+uint64_t proc_cpu_ticks(pid_t pid); /* user and system; sysconf(_SC_CLK_TCK) in a second */
+
+/* How often the kernel has killed for memory in the cgroup of this process and below it (v2,
+ * memory.events). Its workers are in the same one. */
+uint64_t proc_oom_kills(void);
+
+/* The same with another root, for tests: proc_dir for /proc/self, cgroup_dir for /sys/fs/cgroup. */
+uint64_t proc_oom_kills_at(const char *proc_dir, const char *cgroup_dir);
+
+#endif

@@ -1,0 +1,141 @@
+'use strict';
+// Runs in each Node worker before the program (the primary adds `--require` of this file to
+// NODE_OPTIONS) and lets its keep-alive connections end without a cut: once draining begins each
+// response says `Connection: close`. Node alone closes idle connections in the moment it is told
+// to leave, and the request that is on its way then is lost.
+// The program must not notice: nothing here throws, keeps the process alive, or costs anything
+// before the drain. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
+
+const workers = require('worker_threads');
+
+const open = new Set(); // clients' connections, once draining
+const http2 = new WeakSet(); // HTTP/2 servers whose streams are watched
+let channels; // diagnostics channels: before Node 18.7 one that nobody holds is lost with its listeners
+let send; // process.send as it was before the program could replace it
+let isDrained = false;
+
+// Says it to the primary. Without the callback a closed channel would be an 'error' of the process.
+function say(cmd) {
+	if (process.connected)
+		send.call(process, { cmd }, () => {});
+}
+
+// Whatever fails here costs a clean end of a connection at worst; an exception, the program.
+function quietly(action) {
+	return (...args) => {
+		try {
+			action(...args);
+		} catch {}
+	};
+}
+
+// The variable as the user had it: children of the program are not our workers. Ours is the last
+// one, `--require "PATH"`, where `\` and `"` of the path have a backslash in front.
+function restoreOptions() {
+	const fs = require('fs');
+	const before = process.env.NODE_OPTIONS || '';
+	const ours = [...before.matchAll(/ ?--require "((?:\\.|[^"\\])*)"/gs)].reverse().find((match) => {
+		try { // the path as given may lead through links; __filename mostly does not
+			return fs.realpathSync(match[1].replace(/\\(.)/gs, '$1')) === fs.realpathSync(__filename);
+		} catch {
+			return false;
+		}
+	});
+	if (!ours)
+		return;
+	const after = before.slice(0, ours.index) + before.slice(ours.index + ours[0].length);
+	if (after)
+		process.env.NODE_OPTIONS = after;
+	else
+		delete process.env.NODE_OPTIONS;
+}
+
+// The program's own `Connection: keep-alive`, which proxies write, says close instead.
+const overrule = quietly((response) => {
+	const header = response._header.replace(/^connection: *keep-alive\r$/im, 'Connection: close\r');
+	if (header !== response._header) {
+		response._header = header;
+		response._last = true; // Node ends the connection after it
+	}
+});
+
+// The connection ends with this response.
+function mark(response) {
+	if (!response || response.headersSent)
+		return; // too late: the next response of this connection will say it
+	response.shouldKeepAlive = false; // Node's own header
+	const store = response._storeHeader;
+	if (typeof store !== 'function')
+		return;
+	response._storeHeader = function (...args) {
+		store.apply(this, args);
+		overrule(this);
+	};
+}
+
+// The responses in progress at a server. Node keeps its parsers in a list; from the raw socket of a
+// TLS connection there is no other way to the response.
+function inProgress(server) {
+	const list = Object.getOwnPropertySymbols(server)
+		.find((symbol) => symbol.description === 'http.server.connections');
+	return list ? server[list].all().map((parser) => parser.socket && parser.socket._httpMessage) : [];
+}
+
+function drainedIfNone() {
+	if (open.size || isDrained)
+		return;
+	isDrained = true;
+	say('NODE_UMBEL_DRAINED');
+}
+
+function watch(socket) {
+	if (open.has(socket))
+		return;
+	open.add(socket);
+	socket.once('close', quietly(() => {
+		open.delete(socket);
+		drainedIfNone();
+	}));
+	// An HTTP/2 session lives until its next stream, as a keep-alive connection until its next
+	// request: a GOAWAY goes with the answer. (Sessions that stay idle are not to be found in all
+	// versions; they end as Node ends them.)
+	const { server } = socket;
+	if (typeof server.updateSettings !== 'function' || http2.has(server))
+		return;
+	http2.add(server);
+	server.on('stream', quietly((stream) => stream.session.close()));
+}
+
+function drain() {
+	if (channels)
+		return;
+	const diagnostics = require('diagnostics_channel');
+	const names = ['http.server.request.start', 'net.server.socket'];
+	channels = names.map((name) => diagnostics.channel(name));
+	channels[0].subscribe(quietly(({ response }) => mark(response)));
+	channels[1].subscribe(quietly(({ socket }) => watch(socket)));
+	// Only what a server accepted has a server; upgraded ones (websockets) keep it.
+	const sockets = process._getActiveHandles().filter((handle) => handle.server && handle.once);
+	sockets.forEach(watch);
+	new Set(sockets.map((socket) => socket.server))
+		.forEach(quietly((server) => inProgress(server).forEach(mark)));
+	drainedIfNone();
+}
+
+quietly(() => {
+	// A worker thread has copies of its own of both, which are not ours to touch.
+	if (!workers.isMainThread)
+		return;
+	restoreOptions();
+	// NODE_UNIQUE_ID and the channel are gone from the environment by now. The module is loaded
+	// in every cluster worker already; a process without a channel shall not load it for us.
+	if (typeof process.send !== 'function' || !require('cluster').worker)
+		return;
+	send = process.send;
+	// This event, unlike 'message' and 'disconnect', does not keep the process alive.
+	process.on('internalMessage', quietly((message) => {
+		if (message && message.cmd === 'NODE_UMBEL_DRAIN')
+			drain();
+	}));
+	say('NODE_UMBEL_PRELOAD');
+})();

@@ -1,0 +1,124 @@
+/* What the command needs of a primary beyond umbel.h. */
+#include "private.h"
+
+#include "base/fd.h"
+#include "facade.h"
+#include "primary/generation.h"
+#include "primary/handoff.h"
+#include "primary/spawn.h"
+#include "primary/worker.h"
+
+#include <limits.h>
+#include <string.h>
+
+int private_set_share(struct umbel *u, const char *share)
+{
+	return kind_from_name(share, &u->cluster->kind);
+}
+
+int private_check_program(struct umbel *u)
+{
+	const struct umbel_settings *s = &u->cluster->settings;
+	char path[PATH_MAX];
+	int err = spawn_find(s->exec, s->cwd, path, sizeof(path));
+
+	return err ? reason_set(&u->reason, err, "cannot execute %s: %s", s->exec, strerror(-err)) : 0;
+}
+
+int private_take_stdio(struct umbel_worker *w, int stdio)
+{
+	return fd_steal(&w->stdio[stdio]);
+}
+
+struct uv_loop_s *private_loop(struct umbel *u)
+{
+	return &u->cluster->loop;
+}
+
+void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
+		struct umbel_listener_info info = {
+		    .address = s->address, .workers = s->seat_count, .pending = s->pending_count};
+
+		for (unsigned i = 0; i < s->seat_count; i++) {
+			info.handed += s->seats[i].handed;
+			info.skipped += s->seats[i].skipped;
+		}
+		f(&info, data);
+	}
+}
+
+void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
+{
+	*ret = (struct umbel_worker_info){
+	    .restarts = w->slot->restarts,
+	    .up_ms = (int64_t)(worker_now_ms() - w->started_ms),
+	    .handed = w->handed,
+	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
+	    .kind = kind_name(w->kind),
+	    .has_no_program = w->exec_error,
+	};
+}
+
+void private_each_slot(const struct umbel *u, umbel_slot_visit *f, void *data)
+{
+	const struct cluster *c = u->cluster;
+
+	for (int i = 0; i < c->slot_count; i++) {
+		const struct slot *slot = c->slots[i];
+		int64_t left = (int64_t)(slot->due_ms - uv_now(&c->loop));
+		struct umbel_slot_info info = {
+		    .slot = slot->number,
+		    .state = life_slot_state(slot->state),
+		    .restarts = slot->restarts,
+		    .crashes = slot->streak.crashes,
+		    .next_start_ms = slot->state != SLOT_BACKOFF ? -1 : left > 0 ? left : 0,
+		};
+
+		f(&info, data);
+	}
+}
+
+int private_wanted(const struct umbel *u)
+{
+	return cluster_wanted(u->cluster);
+}
+
+uint32_t private_generation(const struct umbel *u)
+{
+	return u->cluster->generation->number;
+}
+
+void private_reload_info(const struct umbel *u, struct umbel_reload_info *ret)
+{
+	const struct reload *r = &u->cluster->reload;
+
+	*ret = (struct umbel_reload_info){.phase = reload_phase(u->cluster), .hold_left_ms = -1};
+	if (!r->running)
+		return;
+	ret->generation = r->generation->number;
+	if (r->hold_until_ms)
+		ret->hold_left_ms = (int64_t)(r->hold_until_ms - uv_now(&u->cluster->loop));
+}
+
+int private_reload(struct umbel *u, unsigned canary, uint32_t hold_ms, char *const *base,
+		   char *const *more)
+{
+	if (!u->cluster)
+		return facade_wrong_role(u);
+	return facade_touched(u, reload_begin(u->cluster, canary, hold_ms, base, more));
+}
+
+void private_reload_by_signal(struct umbel *u)
+{
+	reload_by_signal(u->cluster);
+}
+
+void private_on_note(struct umbel *u, private_note *f, void *data)
+{
+	u->events.note = f;
+	u->events.note_data = data;
+}

@@ -1,0 +1,69 @@
+"""kills: kill -9 of one of four workers under load, wait for its successor, the next. Killing is not
+crashing: nothing waits. What fails is at most what the dead had taken."""
+import os
+import random
+import signal
+
+from app import App
+from harness import stat, wait_until
+from load import Kernel, Wrk, loading
+
+WORKERS = 4
+DELAY_MS = 5  # so that every worker has connections in hand when it dies
+
+# Of a lane message that the kernel was handing over in the moment of the kill the program's own count
+# says nothing. It is a matter of a microsecond: allowed once for each so many kills.
+LANE = 8
+KILLS = 100
+
+
+def is_gone(pid):
+    try:
+        return stat(pid)[0] in "ZX"
+    except OSError:
+        return True
+
+
+def successor(app, slot, pid):
+    status = app.status()
+    return [w for w in status["workers"] if w["slot"] == slot and w["pid"] != pid and w["state"] == "ready"]
+
+
+def kill_one(app):
+    """How many connections it had in hand."""
+    worker = random.choice(app.wait_settled(WORKERS)["workers"])
+    slot, pid = worker["slot"], worker["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(pid), f"pid {pid} to end")
+    wait_until(lambda: successor(app, slot, pid), f"a ready successor in slot {slot}")
+    return app.in_hand(pid)
+
+
+def under_client(kind, closes, count):
+    kernel, taken = Kernel(), 0
+    with App(kind, DELAY_MS, workers=WORKERS) as app:
+        with loading(Wrk(app.port, closes)) as load:
+            for _ in range(count):
+                taken += kill_one(app)
+            status = app.wait_settled(WORKERS)
+            said = kernel.check("ListenOverflows", "ListenDrops")
+            done = load.stop()
+        backoffs = len(app.run.find("next start in"))
+        crashes = [slot["crashes"] for slot in status["slots"]]
+        killed = len(app.run.find("killed by SIGKILL"))
+    allowed = taken + (LANE * -(-count // KILLS) if kind == "c" else 0)
+    text = (f"{count} kills, {done.requests} requests, {done.failed} failed, the dead had taken {taken}; "
+            f"back-off {backoffs} times; {said}")
+    assert backoffs == 0 and not any(crashes), f"crashes {crashes}: {text}"
+    assert killed == count, f"{killed} kills seen: {text}"
+    assert done.failed <= allowed, f"{text}\n{done.said}"
+    assert taken > 0, f"nothing was at stake: {text}"
+    return text
+
+
+def run(say, count):
+    for kind in ("node", "c"):
+        for closes in (False, True):
+            text = under_client(kind, closes, -(-count // 2))
+            say(f"{kind} {'closing' if closes else 'keep-alive'}: {text}")
+    return f"{2 * count} kills"

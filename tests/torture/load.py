@@ -1,0 +1,186 @@
+"""Clients that load one port, and what the kernel says about it meanwhile. Loopback only."""
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+from app import BUILD, SLOW
+from harness import wait_until
+
+Load = namedtuple("Load", "requests failed seconds said")
+
+COUNTERS = ["ListenOverflows", "ListenDrops", "OutRsts"]
+
+
+class Kernel:
+    """What the kernel has counted since this was made. Other processes count too, unless the network
+    namespace is our own."""
+
+    def __init__(self):
+        self.private = os.environ.get("TORTURE_NETWORK") == "private"
+        self.before = self._read()
+
+    @staticmethod
+    def _read():
+        found = {}
+        for name in ("netstat", "snmp"):
+            lines = Path("/proc/self/net", name).read_text().splitlines()
+            for names, values in zip(lines[::2], lines[1::2]):
+                found.update(zip(names.split()[1:], values.split()[1:]))
+        return {name: int(found[name]) for name in COUNTERS}
+
+    def counted(self, *names):
+        now = self._read()
+        return {name: now[name] - self.before[name] for name in names or COUNTERS}
+
+    def check(self, *names):
+        """The same as text; none of them may have grown."""
+        if not self.private:
+            return "kernel not asked (no network namespace of our own)"
+        counted = self.counted(*names)
+        text = ", ".join(f"{name} {count}" for name, count in counted.items())
+        assert not any(counted.values()), f"the kernel counted {text}"
+        return text
+
+
+def connections(port):
+    """How many to this port are open, on either side, or have something to say yet."""
+    at_rest = {"05", "06", "0A"}  # FIN_WAIT2, TIME_WAIT, LISTEN
+    count = 0
+    for name in ("tcp", "tcp6"):
+        for line in Path("/proc/self/net", name).read_text().splitlines()[1:]:
+            _, ours, theirs, state = line.split()[:4]
+            count += state not in at_rest and f"{port:04X}" in (ours[-4:], theirs[-4:])
+    return count
+
+
+def wait_quiet(port):
+    """A client that ends resets connections a moment later too; they are not the next one's."""
+    wait_until(lambda: connections(port) == 0, f"the connections to port {port} to end")
+
+
+def number(pattern, text):
+    found = re.search(pattern, text)
+    return int(found[1]) if found else 0
+
+
+class Wrk:
+    """Sends the next request when the one before is answered, on connections that stay open, or on one
+    for each request."""
+
+    def __init__(self, port, closes=False, connections=32):
+        header = ["-H", "Connection: close"] if closes else []
+        # 30 s: a request that was lost must not be taken for a slow one.
+        self.process = subprocess.Popen(
+            ["wrk", f"-c{connections}", "-t1", "-d3600s", "--timeout", "30s", *header,
+             f"http://127.0.0.1:{port}/"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def stop(self):
+        """It resets connections at its end: look at the kernel's counters first."""
+        for _ in range(30 * SLOW):
+            self.process.send_signal(signal.SIGINT)  # ignored as long as it is starting
+            try:
+                said, _ = self.process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+        else:
+            self.process.kill()
+            raise AssertionError("wrk does not end")
+        done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m|h),", said)
+        assert done, f"wrk: {said}"
+        errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
+        failed = sum(map(int, errors.groups())) if errors else 0
+        failed += number(r"Non-2xx or 3xx responses: (\d+)", said)
+        seconds = float(done[2]) * {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}[done[3]]
+        return Load(int(done[1]), failed, seconds, said)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+class Ab:
+    """One connection for each request (HTTP/1.0), in rounds: it is never interrupted."""
+
+    ROUND = 4000
+
+    def __init__(self, port, connections=32):
+        self.command = ["ab", "-q", "-l", "-r", "-s", "30", "-n", str(self.ROUND), "-c", str(connections),
+                        f"http://127.0.0.1:{port}/"]
+        self.requests = self.failed = 0
+        self.said, self.over = "", threading.Event()
+        self.thread = threading.Thread(target=self._go)
+        self.thread.start()
+
+    def _go(self):
+        while not self.over.is_set():
+            done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, stdin=subprocess.DEVNULL)
+            complete = number(r"Complete requests:\s+(\d+)", done.stdout)
+            self.requests += complete
+            self.failed += number(r"Failed requests:\s+(\d+)", done.stdout)
+            self.failed += number(r"Non-2xx responses:\s+(\d+)", done.stdout)
+            if done.returncode or complete != self.ROUND:
+                self.failed += max(self.ROUND - complete, 1)
+                self.said = done.stdout
+                return
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+        return Load(self.requests, self.failed, 0, self.said)
+
+    def kill(self):
+        self.stop()
+
+
+CLIENTS = {
+    "keep-alive": Wrk,
+    "closing": lambda port: Wrk(port, closes=True),
+    "ab": Ab,
+}
+
+
+class OpenLoop:
+    """A constant rate, whether or not the requests before are answered (bench/open_loop.c)."""
+
+    def __init__(self, port, rate, seconds):
+        self.seconds = seconds
+        self.process = subprocess.Popen([BUILD / "bench" / "open_loop", str(port), str(rate), str(seconds)],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def result(self):
+        """(sent, failed, 99th percentile in ms)"""
+        said, _ = self.process.communicate(timeout=(self.seconds + 30) * SLOW)
+        assert self.process.returncode == 0, "open_loop failed"
+        sent, answered, _, p99, _ = said.split()
+        return int(sent), int(sent) - int(answered), float(p99)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+class loading:
+    """`with loading(client):` ends the client when something else goes wrong."""
+
+    def __init__(self, *clients):
+        self.clients = clients
+
+    def __enter__(self):
+        return self.clients[0] if len(self.clients) == 1 else self.clients
+
+    def __exit__(self, kind, *_):
+        if kind:
+            for client in self.clients:
+                client.kill()

@@ -1,0 +1,332 @@
+/* options: those of the verb run. */
+#include "run.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "node app.js" is app, "./server --x" is server. */
+static void default_name(struct run *r)
+{
+	static const char *const interpreters[] = {"node", "nodejs", "python3", "python", "php", "ruby",
+						   "perl", "sh",     "bash",    NULL};
+	char *const *a = r->settings.argv;
+	const char *from = strrchr(a[0], '/') ? strrchr(a[0], '/') + 1 : a[0];
+	char *dot;
+
+	for (int i = 0; interpreters[i]; i++)
+		if (strcmp(from, interpreters[i]) == 0)
+			for (char *const *b = a + 1; *b; b++)
+				if (**b != '-') {
+					from = strrchr(*b, '/') ? strrchr(*b, '/') + 1 : *b;
+					i = (int)(sizeof(interpreters) / sizeof(interpreters[0])) - 2;
+					break;
+				}
+	snprintf(r->name, sizeof(r->name), "%.60s", from);
+	dot = strrchr(r->name, '.');
+	if (dot && dot != r->name)
+		*dot = '\0';
+	for (char *p = r->name; *p; p++)
+		if (!is_name((char[]){'a', *p, '\0'}))
+			*p = '-';
+	if (!is_name(r->name))
+		snprintf(r->name, sizeof(r->name), "app");
+}
+
+static int add_env(struct run *r, char *entry)
+{
+	size_t count = 0;
+	char **more;
+
+	if (!strchr(entry, '=') || entry[0] == '=')
+		return complain("--env %s: it must be NAME=VALUE", entry);
+	while (r->env && r->env[count])
+		count++;
+	more = reallocarray(r->env, count + 2, sizeof(*more));
+	if (!more)
+		return complain("out of memory");
+	r->env = more;
+	r->env[count] = entry;
+	r->env[count + 1] = NULL;
+	return 0;
+}
+
+static int set_count(struct run *r, const char *text)
+{
+	switch (parse_count(text, umbel_parallelism(), &r->count)) {
+	case 0:
+		return 0;
+	case -ERANGE:
+		return complain("-n %s: at most 1024 workers", text);
+	default:
+		return complain("-n %s: it must be a number of workers, max, or -K for max less K", text);
+	}
+}
+
+static int set_duration(const char *option, const char *text, uint32_t *ret_ms)
+{
+	if (parse_duration(text, ret_ms) < 0)
+		return complain("--%s %s: it must be a time such as 30s, 1500ms, 2m, 1h", option, text);
+	return 0;
+}
+
+static int set_long_duration(const char *option, const char *text, uint64_t *ret_ms)
+{
+	uint32_t ms = 0;
+	int status = set_duration(option, text, &ms);
+
+	*ret_ms = ms;
+	return status;
+}
+
+static int set_number(const char *option, const char *text, uint64_t most, uint64_t *ret)
+{
+	if (parse_number(text, most, ret) < 0)
+		return complain("--%s %s: it must be a number, at most %llu", option, text,
+				(unsigned long long)most);
+	return 0;
+}
+
+static int set_stop_codes(struct run *r, char *text)
+{
+	int count = 0;
+	char *rest = text, *word;
+	uint64_t code;
+
+	while ((word = strsep(&rest, ","))) {
+		if (parse_number(word, 255, &code) < 0 || count == 256)
+			return complain("--stop-exit-codes: '%s' is no exit status; it must be numbers from 0 "
+					"to 255, such as 0,3", word);
+		r->stop_codes[count++] = (int)code;
+	}
+	r->stop_codes[count] = -1;
+	r->settings.stop_codes = r->stop_codes;
+	return 0;
+}
+
+static int set_restart(struct run *r, const char *text)
+{
+	static const char *const words[] = {[UMBEL_RESTART_ALWAYS] = "always",
+					    [UMBEL_RESTART_ON_FAILURE] = "on-failure",
+					    [UMBEL_RESTART_NEVER] = "never"};
+
+	for (int i = UMBEL_RESTART_ALWAYS; i <= UMBEL_RESTART_NEVER; i++)
+		if (strcmp(text, words[i]) == 0) {
+			r->settings.restart = (enum umbel_restart)i;
+			return 0;
+		}
+	return complain("--restart %s: it must be always, on-failure or never", text);
+}
+
+static int set_surge(struct run *r, const char *text)
+{
+	uint64_t surge = UMBEL_SURGE_ALL;
+
+	if (strcmp(text, "max") != 0 && (parse_number(text, 1024, &surge) < 0 || surge == 0))
+		return complain("--surge %s: it must be max, or a number from 1 to 1024", text);
+	r->settings.surge = (uint32_t)surge;
+	return 0;
+}
+
+static int set_name(struct run *r, const char *text)
+{
+	if (!is_name(text))
+		return complain("--name %s: letters, digits, _ . - (at most 64, not a dot or a dash first)",
+				text);
+	snprintf(r->name, sizeof(r->name), "%s", text);
+	return 0;
+}
+
+enum { NAME = 1, SHARE, ENV, GRACE, READY_TIMEOUT, SOAK, MIN_UPTIME, LAME_DUCK, AGE, MEMORY, CONNECTIONS,
+       MAX_FAILURES, RESTART, STOP_CODES, STOP_SIGNAL, SURGE, SIGNAL_FIRST, SHUTDOWN_MESSAGE, WAIT_READY,
+       NO_PRELOAD };
+
+static const struct option options[] = {
+    {"workers", required_argument, NULL, 'n'},
+    {"name", required_argument, NULL, NAME},
+    {"share", required_argument, NULL, SHARE},
+    {"env", required_argument, NULL, ENV},
+    {"grace", required_argument, NULL, GRACE},
+    {"ready-timeout", required_argument, NULL, READY_TIMEOUT},
+    {"wait-ready", no_argument, NULL, WAIT_READY},
+    {"soak", required_argument, NULL, SOAK},
+    {"surge", required_argument, NULL, SURGE},
+    {"min-uptime", required_argument, NULL, MIN_UPTIME},
+    {"max-failures", required_argument, NULL, MAX_FAILURES},
+    {"restart", required_argument, NULL, RESTART},
+    {"stop-exit-codes", required_argument, NULL, STOP_CODES},
+    {"stop-signal", required_argument, NULL, STOP_SIGNAL},
+    {"signal-first", no_argument, NULL, SIGNAL_FIRST},
+    {"shutdown-with-message", no_argument, NULL, SHUTDOWN_MESSAGE},
+    {"lame-duck", required_argument, NULL, LAME_DUCK},
+    {"recycle-memory", required_argument, NULL, MEMORY},
+    {"max-memory-restart", required_argument, NULL, MEMORY}, /* PM2's name */
+    {"recycle-age", required_argument, NULL, AGE},
+    {"recycle-connections", required_argument, NULL, CONNECTIONS},
+    {"no-node-preload", no_argument, NULL, NO_PRELOAD},
+    {NULL, 0, NULL, 0},
+};
+
+static const char *name_of(int option)
+{
+	for (const struct option *o = options; o->name; o++)
+		if (o->val == option)
+			return o->name;
+	return "?";
+}
+
+static int time_option(struct run *r, int option, const char *value)
+{
+	struct umbel_settings *s = &r->settings;
+	const char *name = name_of(option);
+
+	switch (option) {
+	case GRACE:
+		return set_duration(name, value, &s->grace_ms);
+	case READY_TIMEOUT:
+		return set_duration(name, value, &s->ready_ms);
+	case SOAK:
+		return set_duration(name, value, &s->soak_ms);
+	case MIN_UPTIME:
+		return set_duration(name, value, &s->min_up_ms);
+	case LAME_DUCK:
+		return set_duration(name, value, &r->lame_duck_ms);
+	default:
+		return set_long_duration(name, value, &s->recycle_age_ms);
+	}
+}
+
+static int number_option(struct run *r, int option, const char *value)
+{
+	struct umbel_settings *s = &r->settings;
+	uint64_t number = 0;
+	int status;
+
+	switch (option) {
+	case MEMORY:
+		if (parse_size(value, &s->recycle_bytes) == 0)
+			return 0;
+		return complain("--%s %s: it must be a size such as 300M, 2G", name_of(option), value);
+	case CONNECTIONS:
+		return set_number(name_of(option), value, UINT32_MAX, &s->recycle_connections);
+	default:
+		status = set_number(name_of(option), value, UINT32_MAX, &number);
+		s->max_failures = (uint32_t)number;
+		return status;
+	}
+}
+
+static int flag_option(struct run *r, int option)
+{
+	struct umbel_settings *s = &r->settings;
+
+	switch (option) {
+	case SHUTDOWN_MESSAGE: /* as PM2 */
+		s->stop_message = "\"shutdown\"";
+		s->signal_first = true;
+		break;
+	case SIGNAL_FIRST:
+		s->signal_first = true;
+		break;
+	case WAIT_READY:
+		s->wait_ready = true;
+		break;
+	default:
+		s->node_preload = false;
+	}
+	return 0;
+}
+
+static int one_option(struct run *r, int option, char *value)
+{
+	switch (option) {
+	case 'n':
+		return set_count(r, value);
+	case NAME:
+		return set_name(r, value);
+	case SHARE:
+		r->share = value;
+		return 0;
+	case ENV:
+		return add_env(r, value);
+	case RESTART:
+		return set_restart(r, value);
+	case STOP_CODES:
+		return set_stop_codes(r, value);
+	case STOP_SIGNAL:
+		r->settings.stop_signal = parse_signal(value);
+		return r->settings.stop_signal > 0
+			   ? 0
+			   : complain("--stop-signal %s: there is no such signal; for example INT", value);
+	case SURGE:
+		return set_surge(r, value);
+	case MEMORY:
+	case CONNECTIONS:
+	case MAX_FAILURES:
+		return number_option(r, option, value);
+	case SHUTDOWN_MESSAGE:
+	case SIGNAL_FIRST:
+	case WAIT_READY:
+	case NO_PRELOAD:
+		return flag_option(r, option);
+	default:
+		return time_option(r, option, value);
+	}
+}
+
+int options_parse(struct run *r, int argc, char **argv)
+{
+	int option, err = 0;
+
+	opterr = 0;
+	/* "+": the program's options are its own. ":": we say what is missing. */
+	while (!err && (option = getopt_long(argc, argv, "+:n:", options, NULL)) != -1) {
+		if (option == ':')
+			return complain("%s needs a value", argv[optind - 1]);
+		if (option == '?')
+			return complain("unknown option %s; 'umbel help run' lists them",
+					argv[optind - 1]);
+		err = one_option(r, option, optarg);
+	}
+	if (err)
+		return err;
+	if (!argv[optind])
+		return complain("which program? For example: umbel run -- node app.js");
+	r->settings.argv = argv + optind;
+	r->settings.exec = argv[optind];
+	r->settings.env = r->env;
+	if (!r->name[0])
+		default_name(r);
+	return 0;
+}
+
+const char options_help[] =
+    "runs PROGRAM as N workers that share its ports, in the foreground\n"
+    "    -n, --workers N|max|0|-K   workers: a number; max or 0: one for each CPU; -K: max less K\n"
+    "    --name NAME                name of the app (default: of the script or program)\n"
+    "    --share HOW                auto, node, channel, none (default auto)\n"
+    "    --env NAME=VALUE           for the workers; may be repeated\n"
+    "  A worker ends:\n"
+    "    --restart WHEN             always, on-failure or never is it followed (default always)\n"
+    "    --stop-exit-codes N,N      exit statuses after which it is not followed\n"
+    "    --min-uptime TIME          ending so soon after being ready is a crash (default 1s)\n"
+    "    --max-failures N           so many ends in a row before being ready: the slot has failed\n"
+    "                               (default 5; 0: never)\n"
+    "  It is ready:\n"
+    "    --ready-timeout TIME       or else it is killed (default 30s; 0: never)\n"
+    "    --wait-ready               when it says so (process.send('ready')), not when it listens\n"
+    "  It is asked to leave:\n"
+    "    --grace TIME               from asking to SIGKILL (default 25s)\n"
+    "    --stop-signal SIGNAL       once it is drained (default TERM)\n"
+    "    --signal-first             the signal at once: the program drains by itself\n"
+    "    --shutdown-with-message    the message 'shutdown' instead of the signal\n"
+    "    --no-node-preload          do not mark responses of Node workers that drain\n"
+    "    --lame-duck TIME           before stopping: not ready any more, but still serving\n"
+    "  It is replaced, successor first:\n"
+    "    --soak TIME                a successor has to stay ready so long (default 1s)\n"
+    "    --surge N|max              slots with two workers at a time (default 1; max: all or nothing)\n"
+    "    --recycle-memory SIZE      when it uses more (300M, 2G)\n"
+    "    --recycle-age TIME         when it is older\n"
+    "    --recycle-connections N    when it was handed so many";
