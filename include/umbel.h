@@ -138,6 +138,9 @@ struct umbel_settings {
 				* doubled up to 30 s, spread by a fifth */
 	uint32_t max_failures; /* so many ends in a row before being ready, and the slot has failed: nobody
 				* follows until umbel_reload() or umbel_scale(). 0: no limit */
+	bool queue_when_empty; /* nobody is there and nobody will come: listeners stay, and connections wait
+				* for umbel_reload() or umbel_scale(); else they are closed, and when every
+				* slot has failed UMBEL_FAILED says so */
 	uint32_t ready_ms;     /* a kept worker that is not ready by then is killed, which counts as a crash;
 				* 0: no limit */
 	bool wait_ready;       /* only umbel_ready(), or the message "ready" of a Node worker (as PM2's
@@ -173,7 +176,7 @@ struct umbel_settings {
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
 		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1, {-1, -1, -1},       \
-		    false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, 30000, false, 25000, 15 /* TERM */,  \
+		    false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
 		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
 	}
 

@@ -285,7 +285,8 @@ static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
 	struct run *r = data;
 
 	tell(r, e);
-	if (r->stopping || private_wanted(u) > 0 || r->report.scaled_to == 0)
+	if (r->stopping || private_wanted(u) > 0 || r->report.scaled_to == 0 ||
+	    r->settings.queue_when_empty)
 		return;
 	if (r->any_bad) {
 		run_fail(r, EXIT_FAILED, "every worker has ended, and none is to follow");
@@ -305,7 +306,7 @@ void run_stop(struct run *r)
 	r->stopping = r->report.stopping = true; /* this first: saying it may find the reader gone */
 	r->report.lame_duck = false;
 	umbel_stop(r->umbel);
-	if (!first)
+	if (!first || count == 0)
 		return;
 	snprintf(text, sizeof(text), "stopping %d worker%s", count, count == 1 ? "" : "s");
 	run_say(r, text);

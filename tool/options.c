@@ -120,6 +120,14 @@ static int set_restart(struct run *r, const char *text)
 	return complain("--restart %s: it must be always, on-failure or never", text);
 }
 
+static int set_when_empty(struct run *r, const char *text)
+{
+	r->settings.queue_when_empty = strcmp(text, "queue") == 0;
+	if (!r->settings.queue_when_empty && strcmp(text, "exit") != 0)
+		return complain("--when-empty %s: it must be exit or queue", text);
+	return 0;
+}
+
 static int set_surge(struct run *r, const char *text)
 {
 	uint64_t surge = UMBEL_SURGE_ALL;
@@ -141,7 +149,7 @@ static int set_name(struct run *r, const char *text)
 
 enum { NAME = 1, SHARE, ENV, GRACE, READY_TIMEOUT, SOAK, MIN_UPTIME, LAME_DUCK, AGE, MEMORY, CONNECTIONS,
        MAX_FAILURES, RESTART, STOP_CODES, STOP_SIGNAL, SURGE, SIGNAL_FIRST, SHUTDOWN_MESSAGE, WAIT_READY,
-       NO_PRELOAD };
+       NO_PRELOAD, WHEN_EMPTY };
 
 static const struct option options[] = {
     {"workers", required_argument, NULL, 'n'},
@@ -149,6 +157,7 @@ static const struct option options[] = {
     {"share", required_argument, NULL, SHARE},
     {"env", required_argument, NULL, ENV},
     {"grace", required_argument, NULL, GRACE},
+    {"when-empty", required_argument, NULL, WHEN_EMPTY},
     {"ready-timeout", required_argument, NULL, READY_TIMEOUT},
     {"wait-ready", no_argument, NULL, WAIT_READY},
     {"soak", required_argument, NULL, SOAK},
@@ -260,6 +269,8 @@ static int one_option(struct run *r, int option, char *value)
 		return r->settings.stop_signal > 0
 			   ? 0
 			   : complain("--stop-signal %s: there is no such signal; for example INT", value);
+	case WHEN_EMPTY:
+		return set_when_empty(r, value);
 	case SURGE:
 		return set_surge(r, value);
 	case MEMORY:
@@ -314,6 +325,8 @@ const char options_help[] =
     "    --min-uptime TIME          ending so soon after being ready is a crash (default 1s)\n"
     "    --max-failures N           so many ends in a row before being ready: the slot has failed\n"
     "                               (default 5; 0: never)\n"
+    "    --when-empty HOW           none is left and none follows: exit, or queue connections until\n"
+    "                               reload or scale (default exit)\n"
     "  It is ready:\n"
     "    --ready-timeout TIME       or else it is killed (default 30s; 0: never)\n"
     "    --wait-ready               when it says so (process.send('ready')), not when it listens\n"

@@ -122,14 +122,23 @@ static void add_listener(const struct umbel_listener_info *info, void *data)
 					      (int)info->pending));
 }
 
+static void count_failed(const struct umbel_slot_info *info, void *data)
+{
+	*(int *)data += strcmp(info->state, "failed") == 0;
+}
+
 static const char *state_of_app(const struct report *r, int ready, int total)
 {
+	int failed = 0;
+
+
 	if (r->stopping)
 		return "stopping";
 	if (r->lame_duck)
 		return "lame duck";
-	if (total == 0 && private_wanted(r->umbel) == 0)
-		return "empty";
+	private_each_slot(r->umbel, count_failed, &failed);
+	if (total == 0 && private_wanted(r->umbel) == failed)
+		return failed ? "failed" : "empty";
 	return total > 0 && ready == total ? "ready" : "starting";
 }
 

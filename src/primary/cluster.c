@@ -59,20 +59,11 @@ bool cluster_expects_workers(const struct cluster *c)
 {
 	if (c->stopping)
 		return false;
+	if (c->settings.queue_when_empty)
+		return true; /* the user will send somebody */
 	for (int i = 0; i < c->slot_count; i++)
 		if (life_is_expecting(c->slots[i]->state) && (c->slots[i]->kept || c->slots[i]->worker))
 			return true;
-	return false;
-}
-
-bool cluster_awaits_worker(const struct cluster *c)
-{
-	for (int i = 0; i < c->slot_count && !c->stopping; i++) {
-		enum slot_state state = c->slots[i]->state;
-
-		if (state == SLOT_FILLING || state == SLOT_REPLACING || state == SLOT_BACKOFF)
-			return true;
-	}
 	return false;
 }
 
@@ -92,6 +83,19 @@ static unsigned count_failed(const struct cluster *c)
 	for (int i = 0; i < c->slot_count; i++)
 		count += c->slots[i]->state == SLOT_FAILED;
 	return count;
+}
+
+bool cluster_awaits_worker(const struct cluster *c)
+{
+	if (c->settings.queue_when_empty && cluster_wanted(c) == (int)count_failed(c))
+		return !c->stopping;
+	for (int i = 0; i < c->slot_count && !c->stopping; i++) {
+		enum slot_state state = c->slots[i]->state;
+
+		if (state == SLOT_FILLING || state == SLOT_REPLACING || state == SLOT_BACKOFF)
+			return true;
+	}
+	return false;
 }
 
 void cluster_lost_slot(struct cluster *c)
