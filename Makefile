@@ -3,7 +3,9 @@
 #   make               build/umbel, build/libumbel.so, build/libumbel.a
 #   make run           a small web server on every core, port 8000 (PORT=...)
 #   make test          everything: unit, fuzz corpus, scenarios, checks, plain and under sanitizers
+#   make torture       reloads, kills and everything at random, under load, at full length
 #   make bench         the figures
+#   make bench-reload  broken code reloaded here, by PM2 and by gunicorn
 #   make fuzz          each fuzz target for FUZZ_SECONDS (600)
 #   make lint          clang-tidy, and how far clang-format would go
 #   make install       DESTDIR= PREFIX=/usr/local
@@ -17,7 +19,7 @@ UMBEL_WERROR ?= ON
 FUZZ_SECONDS ?= 600
 BOOTSTRAP ?= scripts/bootstrap
 
-.PHONY: all release debug asan run test bench fuzz lint install clean
+.PHONY: all release debug asan run test torture bench bench-reload fuzz lint install clean
 
 all:
 	@$(BOOTSTRAP) build
@@ -44,6 +46,16 @@ bench:
 	@$(BOOTSTRAP) test
 	@$(MAKE) --no-print-directory release
 	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/run.py
+
+bench-reload:
+	@$(BOOTSTRAP) bench
+	@$(MAKE) --no-print-directory release
+	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/reload.py
+
+torture:
+	@$(BOOTSTRAP) test
+	@$(MAKE) --no-print-directory release
+	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) tests/torture/run
 
 fuzz:
 	@$(BOOTSTRAP) test
