@@ -67,7 +67,8 @@ enum umbel_event_type {
 	UMBEL_WRITABLE,   /* PW after umbel_send() said -EAGAIN: there is room again */
 	UMBEL_RELOADED,   /* P  .result of umbel_reload(): error 0: every slot has a worker of .generation. Else
 			   *    it was undone, and why */
-	UMBEL_EMPTY,      /* P  the last worker is gone (Node: the callback of cluster.disconnect()) */
+	UMBEL_EMPTY,      /* P  the last worker is gone, and none is on its way (Node: the callback of
+			   *    cluster.disconnect()) */
 	UMBEL_FAILED,     /* PW .result: an address could not be bound; a program could not be executed (then
 			   *    GONE without EXIT); a worker broke the protocol; or (worker NULL) every
 			   *    slot has failed: settings.max_failures workers in a row ended before they

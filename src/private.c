@@ -59,6 +59,7 @@ void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info 
 	    .handed = w->handed,
 	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
 	    .kind = kind_name(w->kind),
+	    .takes = w->takes && w->state == UMBEL_STATE_READY,
 	    .has_no_program = w->exec_error,
 	};
 }

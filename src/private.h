@@ -37,6 +37,7 @@ struct umbel_worker_info {
 	uint64_t handed;
 	unsigned queued;   /* handed and not yet taken, as far as is known */
 	const char *kind;
+	bool takes;          /* is given connections: it does not prove itself, nor wait for one on trial */
 	bool has_no_program; /* the exec failed */
 };
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);

@@ -218,7 +218,6 @@ static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *da
 	say_of(r, e->worker, left, text);
 	report_note_exit(&r->report, umbel_worker_slot(e->worker), text);
 	record_exit(r, e, text);
-	signals_reap(r);
 }
 
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
@@ -233,6 +232,7 @@ static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 	}
 	free(p);
 	tell(r, e);
+	signals_reap(r);
 }
 
 static int count_workers(const struct umbel *u)

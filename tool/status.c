@@ -35,11 +35,14 @@ static void print_time(double seconds, char *out, size_t size)
 static void print_worker(const json_t *w)
 {
 	const json_t *connections = json_object_get(w, "connections");
+	const char *state = text(w, "state");
 	char up[32];
 
 	print_time(json_number_value(json_object_get(w, "uptime_s")), up, sizeof(up));
+	if (strcmp(state, "ready") == 0 && !json_is_true(json_object_get(w, "taking")))
+		state = "waiting"; /* ready, and given no connection: in a reload */
 	printf("%4lld %8lld  %-8s %4lld %9s %5.1f%% %6.1fM %8lld %9lld %6lld  %s\n", number(w, "slot"),
-	       number(w, "pid"), text(w, "state"), number(w, "generation"), up,
+	       number(w, "pid"), state, number(w, "generation"), up,
 	       json_number_value(json_object_get(w, "cpu_percent")),
 	       (double)number(w, "rss_bytes") / (1 << 20), number(w, "restarts"),
 	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));

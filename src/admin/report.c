@@ -103,9 +103,9 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	if (!n)
 		return NULL;
 	/* What a worker has in hand only it knows; Node does not say. */
-	return json_pack("{si si si ss si si sf sI sf ss s{sI sn si} ss?}", "slot",
+	return json_pack("{si si si ss sb si si sf sI sf ss s{sI sn si} ss?}", "slot",
 			 umbel_worker_slot(w), "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
-			 report_state_name(umbel_worker_state(w)), "generation",
+			 report_state_name(umbel_worker_state(w)), "taking", info.takes, "generation",
 			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s", (double)info.up_ms / 1000, "rss_bytes",
 			 (json_int_t)proc_resident_bytes(pid), "cpu_percent",
 			 cpu_percent(n, pid, info.up_ms), "kind", info.kind, "connections", "handed",

@@ -123,11 +123,11 @@ function drain() {
 }
 
 quietly(() => {
+	delete require.cache[__filename];
 	// A worker thread has copies of its own of both, which are not ours to touch.
 	if (!workers.isMainThread)
 		return;
 	restoreOptions();
-	delete require.cache[__filename];
 	// NODE_UNIQUE_ID and the channel are gone from the environment by now. The module is loaded
 	// in every cluster worker already; a process without a channel shall not load it for us.
 	if (typeof process.send !== 'function' || !require('cluster').worker)

@@ -118,7 +118,11 @@ void cluster_lost_slot(struct cluster *c)
 
 void cluster_worker_gone(struct cluster *c)
 {
-	if (TAILQ_EMPTY(&c->workers))
+	bool comes = false; /* who waits in a back-off */
+
+	for (int i = 0; i < c->slot_count; i++)
+		comes |= c->slots[i]->state == SLOT_BACKOFF;
+	if (TAILQ_EMPTY(&c->workers) && !comes)
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
 	limits_consider(c);
 }

@@ -14,11 +14,6 @@ static void happens(struct slot *slot, enum slot_event event);
 
 /* ---- starting ---- */
 
-static bool has_limit(const struct slot *slot)
-{
-	return slot->kept || slot->state == SLOT_REPLACING;
-}
-
 static int start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
 {
 	const struct umbel_settings *s = &slot->cluster->settings;
@@ -29,7 +24,7 @@ static int start(struct slot *slot, struct generation *g, struct umbel_worker **
 		return err;
 	if (w->kind == KIND_NONE)
 		worker_deadline(w, DEADLINE_PROOF, s->min_up_ms);
-	else if (s->ready_ms && has_limit(slot))
+	else if (s->ready_ms && (slot->kept || reload_is_running(slot->cluster)))
 		worker_deadline(w, DEADLINE_READY, s->ready_ms);
 	limits_begin(w);
 	*ret = w;
