@@ -9,8 +9,9 @@ code under load, with umbel, pm2 and gunicorn, and how many requests each of the
 The load is a closed loop that counts for itself: a connection for each request, and each answer must
 be whole. It knows the old version from the new by what they answer.
 
-Exit status: 1 when umbel lost a request, said the wrong status or did not do what it should (the new
-version where the code is good, the old one where it is not), or when a line could not be taken.
+Exit status: 1 when umbel lost a request or did not do what it should: status 0 and the new version
+where the code is good, status 4 in time, a reason and the old version where it is not. Also when a
+line could not be taken.
 """
 import argparse
 import collections
@@ -105,15 +106,15 @@ Reload = collections.namedtuple("Reload", "status said")  # None: no command, so
 
 
 def command(argv, **environment):
-    """Its status and the last line that says something."""
+    """Its status and the last line that says something; indented is what a worker had said."""
     try:
         done = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               env=os.environ | environment, timeout=COMMAND_SECONDS)
     except subprocess.TimeoutExpired:
         return Reload("hangs", f"(not over after {COMMAND_SECONDS} s)")
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).split("\n")
-    return Reload(done.returncode, next((s.strip() for s in reversed(lines) if s.strip()), ""))
+    lines = re.findall(r"^\S.*", re.sub(r"\x1b\[[0-9;]*m", "", done.stdout), re.M)
+    return Reload(done.returncode, lines[-1] if lines else "")
 
 
 @contextlib.contextmanager
@@ -293,10 +294,12 @@ class Line:
     def is_right(self):
         """What is asked of umbel."""
         good = self.code == "good code"
-        return (self.requests > 0 and not self.failed()
-                and self.reload.status == (0 if good else 4)
-                and self.answers == ("new" if good else "old")
-                and (good or self.seconds <= UNDO_SECONDS))
+        if self.requests == 0 or self.failed():
+            return False
+        if good:
+            return self.reload.status == 0 and self.answers == "new"
+        return (self.reload.status == 4 and self.answers == "old" and self.seconds <= UNDO_SECONDS
+                and "undone: " in self.reload.said)
 
     def verdict(self):
         return "" if self.peer != "umbel" else "ok" if self.is_right() else "NOT"

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-enum { TAIL_LINES = 10, TAIL_WIDTH = 240 };
+enum { TAIL_LINES = 16, TAIL_WIDTH = 240 };
 
 struct tail {
 	char lines[TAIL_LINES][TAIL_WIDTH]; /* NUL-terminated, cut, and without control characters */
