@@ -61,8 +61,8 @@ struct umbel_reload_info {
 };
 void private_reload_info(const struct umbel *u, struct umbel_reload_info *ret);
 
-/* umbel_reload() with the new generation's environment: base in the place of ours (NULL: as it was), more
- * ("K=V") added to it; both NULL-terminated. */
+/* umbel_reload() with the new generation's environment: base in the place of ours and settings.env (NULL: as
+ * it was), more ("K=V") added to it; both NULL-terminated. */
 int private_reload(struct umbel *u, unsigned canary, uint32_t hold_ms, char *const *base,
 		   char *const *more);
 void private_reload_by_signal(struct umbel *u); /* now, or once more after the one that runs */

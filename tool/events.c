@@ -2,7 +2,6 @@
 #include "private.h"
 #include "run.h"
 
-#include <ctype.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,15 +26,6 @@ static struct colours colours(const struct output *o)
 	if (output_is_terminal(o) && !getenv("NO_COLOR"))
 		return (struct colours){"\033[36m", "\033[32m", "\033[31m", "\033[0m"};
 	return (struct colours){"", "", "", ""};
-}
-
-/* What a worker wrote must not steer our terminal. */
-static char *clean(char *text)
-{
-	for (char *p = text; *p; p++)
-		if (iscntrl((unsigned char)*p))
-			*p = '?';
-	return text;
 }
 
 void run_say(struct run *r, const char *text)

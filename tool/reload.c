@@ -113,13 +113,6 @@ static char *make_request(const struct reload_options *o)
 
 /* ---- what happens ---- */
 
-static const char *text_of(const json_t *event, const char *member)
-{
-	const char *text = json_string_value(json_object_get(event, member));
-
-	return text ? text : "";
-}
-
 static long long number_of(const json_t *event, const char *member)
 {
 	return json_integer_value(json_object_get(event, member));
@@ -130,26 +123,26 @@ static void print_undone(const json_t *event)
 	const json_t *line;
 	size_t i;
 
-	fprintf(stderr, "umbel: reload undone: %s\n", text_of(event, "why"));
+	fprintf(stderr, "umbel: reload undone: %s\n", clean_text(event, "why"));
 	json_array_foreach (json_object_get(event, "lines"), i, line)
 		fprintf(stderr, "    %s\n", json_string_value(line));
 }
 
 static void print_event(const json_t *event)
 {
-	const char *name = text_of(event, "event");
+	const char *name = clean_text(event, "event");
 	long long slot = number_of(event, "slot"), pid = number_of(event, "pid");
 
 	if (strcmp(name, "decision") == 0 && slot)
-		printf("slot %lld: %s\n", slot, text_of(event, "text"));
+		printf("slot %lld: %s\n", slot, clean_text(event, "text"));
 	else if (strcmp(name, "decision") == 0)
-		printf("%s: %s\n", text_of(event, "what"), text_of(event, "text"));
+		printf("%s: %s\n", clean_text(event, "what"), clean_text(event, "text"));
 	else if (strcmp(name, "fork") == 0)
 		printf("slot %lld: pid %lld started\n", slot, pid);
 	else if (strcmp(name, "ready") == 0)
 		printf("slot %lld: pid %lld is ready\n", slot, pid);
 	else if (strcmp(name, "exit") == 0)
-		printf("slot %lld: pid %lld %s\n", slot, pid, text_of(event, "text"));
+		printf("slot %lld: pid %lld %s\n", slot, pid, clean_text(event, "text"));
 	fflush(stdout);
 }
 
@@ -162,19 +155,19 @@ static int on_line(const json_t *line, long long *generation, const char *name)
 		return -1;
 	}
 	if (json_is_false(json_object_get(line, "ok"))) {
-		complain("%s: %s", name, text_of(line, "error"));
+		complain("%s: %s", name, clean_text(line, "error"));
 		return EXIT_FAILED;
 	}
 	if (json_is_true(json_object_get(line, "ok"))) {
 		*generation = number_of(line, "generation");
 		return -1;
 	}
-	if (strcmp(text_of(line, "event"), "reloaded") != 0 || number_of(line, "generation") != *generation) {
+	if (strcmp(clean_text(line, "event"), "reloaded") != 0 || number_of(line, "generation") != *generation) {
 		print_event(line);
 		return -1;
 	}
 	if (number_of(line, "error") == 0) {
-		printf("reload: %s\n", text_of(line, "why"));
+		printf("reload: %s\n", clean_text(line, "why"));
 		return EXIT_DONE;
 	}
 	print_undone(line);

@@ -17,6 +17,12 @@
 #include "admin/runtime.h"
 #include "umbel.h"
 
+struct last_signal {
+	int signo;
+	pid_t from;
+	uint64_t at_ms; /* of uv_now() */
+};
+
 struct run {
 	struct umbel *umbel;
 	struct output *out, *err;
@@ -30,7 +36,7 @@ struct run {
 	uv_timer_t lame_duck;
 	bool lame_duck_open;
 	uint32_t lame_duck_ms;
-	uint64_t stop_asked_ms; /* of uv_now(); 0: never */
+	struct last_signal last_signal;
 	char name[65];
 	int count;
 	const char *share;

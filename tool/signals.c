@@ -13,13 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAME_MS = 100 }; /* timeout(1) sends its signal to the process and to its group: that is one */
+enum { SAME_MS = 20 };
 
 /* ---- stopping ---- */
 
 static void on_lame_duck_over(uv_timer_t *timer)
 {
-	run_stop(timer->data);
+	struct run *r = timer->data;
+
+	if (!r->stopping)
+		run_stop(r);
 }
 
 static void begin_lame_duck(struct run *r)
@@ -35,11 +38,6 @@ static void begin_lame_duck(struct run *r)
 
 void signals_stop_gently(struct run *r)
 {
-	uint64_t now = uv_now(private_loop(r->umbel));
-
-	if (r->stop_asked_ms && now - r->stop_asked_ms < SAME_MS)
-		return;
-	r->stop_asked_ms = now;
 	if (r->lame_duck_ms && !r->stopping && !r->report.lame_duck)
 		begin_lame_duck(r);
 	else
@@ -151,6 +149,18 @@ static void on_signal_of_somebody(struct run *r, int sig)
 	}
 }
 
+/* timeout(1) sends its signal to the process and to its group: that is one. */
+static bool is_the_same(struct run *r, const struct signalfd_siginfo *info)
+{
+	struct last_signal now = {(int)info->ssi_signo, (pid_t)info->ssi_pid,
+				  uv_now(private_loop(r->umbel))};
+	struct last_signal before = r->last_signal;
+
+	r->last_signal = now;
+	return info->ssi_code == SI_USER && now.signo == before.signo && now.from == before.from &&
+	       now.at_ms - before.at_ms < SAME_MS;
+}
+
 static void on_signal(uv_poll_t *poll, int status, int events)
 {
 	struct run *r = poll->data;
@@ -160,6 +170,8 @@ static void on_signal(uv_poll_t *poll, int status, int events)
 		return;
 	if (info.ssi_signo == SIGCHLD)
 		signals_reap(r);
+	else if (is_the_same(r, &info))
+		return;
 	else if (info.ssi_code == SI_KERNEL && info.ssi_signo != SIGQUIT)
 		on_signal_of_kernel(r, (int)info.ssi_signo);
 	else

@@ -13,9 +13,9 @@ static long long number(const json_t *object, const char *member)
 
 static const char *text(const json_t *object, const char *member)
 {
-	const char *value = json_string_value(json_object_get(object, member));
+	const char *value = clean_text(object, member);
 
-	return value ? value : "-";
+	return value[0] ? value : "-";
 }
 
 static void print_time(double seconds, char *out, size_t size)

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -110,6 +111,25 @@ int parse_count(const char *text, int cpus, int *ret)
 		value = cpus + value > 1 ? cpus + value : 1;
 	*ret = (int)value;
 	return 0;
+}
+
+char *clean(char *text)
+{
+	for (char *p = text; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
+	return text;
+}
+
+const char *clean_text(const json_t *object, const char *member)
+{
+	static char texts[4][1024];
+	static unsigned next;
+	const char *value = json_string_value(json_object_get(object, member));
+	char *text = texts[next++ % 4];
+
+	snprintf(text, sizeof(texts[0]), "%s", value ? value : "");
+	return clean(text);
 }
 
 int is_name(const char *text)

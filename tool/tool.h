@@ -49,6 +49,13 @@ int parse_flags(int argc, char **argv, const struct option *flags, int *ret_give
 int parse_name(int argc, char **argv); /* after getopt_long(): the one name that is left */
 extern const struct option json_flag[];
 
+/* What a worker wrote must not steer a terminal: control characters become '?'. Returns text. */
+char *clean(char *text);
+
+/* A string member of an object, cleaned, until the next call of so many; "": it is not there. */
+struct json_t;
+const char *clean_text(const struct json_t *object, const char *member);
+
 /* Whether text may be the name of an app: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. */
 int is_name(const char *text);
 

@@ -8,13 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *text_of(const json_t *record, const char *member)
-{
-	const char *text = json_string_value(json_object_get(record, member));
-
-	return text ? text : "";
-}
-
 static void print_head(const json_t *record)
 {
 	long long ms = json_integer_value(json_object_get(record, "time_ms"));
@@ -35,7 +28,7 @@ static void print_exit(const json_t *record)
 	printf("pid %lld, generation %lld, %s; %s%s; it was handed %lld connections\n",
 	       (long long)json_integer_value(json_object_get(record, "pid")),
 	       (long long)json_integer_value(json_object_get(record, "generation")),
-	       text_of(record, "text"),
+	       clean_text(record, "text"),
 	       json_is_true(json_object_get(record, "asked")) ? "it was asked to" : "nobody here asked it to",
 	       json_is_true(json_object_get(record, "was_ready")) ? "" : "; it was never ready",
 	       (long long)json_integer_value(json_object_get(record, "handed")));
@@ -43,7 +36,7 @@ static void print_exit(const json_t *record)
 
 static void print_record(const json_t *record)
 {
-	const char *event = text_of(record, "event");
+	const char *event = clean_text(record, "event");
 	const json_t *line;
 	size_t i;
 
@@ -52,10 +45,10 @@ static void print_record(const json_t *record)
 		print_exit(record);
 	else if (strcmp(event, "reloaded") == 0)
 		printf("reload%s: %s\n", json_integer_value(json_object_get(record, "error")) ? " undone" : "",
-		       text_of(record, "why"));
+		       clean_text(record, "why"));
 	else
-		printf("%s: %s\n", event[0] == 'f' ? "failed" : text_of(record, "what"),
-		       event[0] == 'f' ? text_of(record, "why") : text_of(record, "text"));
+		printf("%s: %s\n", event[0] == 'f' ? "failed" : clean_text(record, "what"),
+		       event[0] == 'f' ? clean_text(record, "why") : clean_text(record, "text"));
 	json_array_foreach (json_object_get(record, "lines"), i, line)
 		printf("    %s\n", json_string_value(line));
 }

@@ -139,6 +139,8 @@ static const char *state_of_app(const struct report *r, int ready, int total)
 	private_each_slot(r->umbel, count_failed, &failed);
 	if (total == 0 && private_wanted(r->umbel) == failed)
 		return failed ? "failed" : "empty";
+	if (failed)
+		return "degraded";
 	return total > 0 && ready == total ? "ready" : "starting";
 }
 

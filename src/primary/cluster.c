@@ -103,10 +103,8 @@ void cluster_lost_slot(struct cluster *c)
 	unsigned failed = count_failed(c);
 	char why[128];
 
-	if (cluster_expects_workers(c)) {
-		c->told_failed = false;
+	if (cluster_expects_workers(c))
 		return;
-	}
 	sharing_close_orphans(c); /* nobody will come: who connects is to see that */
 	if (failed == 0 || c->told_failed || c->stopping)
 		return;

@@ -20,13 +20,20 @@ static void mark_dirty(struct umbel_worker *w)
 	w->dirty = true;
 }
 
+/* By its fault or ours: it is of no use, and its death is a crash. */
+static void end_it(struct umbel_worker *w)
+{
+	w->broke = true;
+	worker_happens(w, WORKER_END);
+}
+
 /* An internal message without memory is a broken promise to the worker: end it rather than hang it. */
 void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags)
 {
 	if (!channel_is_open(&w->channel))
 		return;
 	if (!text || channel_send(&w->channel, text, len, fd, CHANNEL_URGENT | flags) < 0)
-		worker_happens(w, WORKER_END);
+		end_it(w);
 	else
 		mark_dirty(w);
 }
@@ -103,7 +110,7 @@ int dialogue_breach(struct umbel_worker *w, const char *what)
 
 	snprintf(why, sizeof(why), "broke the protocol: %s", what);
 	events_add_failed(w->cluster->events, w, -EPROTO, why);
-	worker_happens(w, WORKER_END);
+	end_it(w);
 	return -EPROTO;
 }
 
@@ -133,6 +140,8 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 static void on_ready(struct umbel_worker *w, const struct node_message *m)
 {
 	w->waits_to_be_ready = !m->ready;
+	if (!w->was_ready && !m->ready)
+		w->takes = false;
 	if (m->ready)
 		worker_happens(w, WORKER_SERVES);
 }

@@ -10,7 +10,7 @@ int generation_create(const struct generation *from, uint32_t number, char *cons
 		      char *const *more, struct generation **ret)
 {
 	struct generation *g = calloc(1, sizeof(*g));
-	char *const *both[] = {from ? from->more : NULL, more};
+	char *const *both[] = {from && !base ? from->more : NULL, more};
 	int err;
 
 	if (!g)

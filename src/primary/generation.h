@@ -7,13 +7,13 @@
 
 struct generation {
 	uint32_t number;
-	char **base; /* replaces the primary's environment; NULL: the primary's */
-	char **more; /* added to it, after settings.env and the slot's own; NULL: nothing */
+	char **base; /* in the place of the primary's environment and settings.env; NULL: these */
+	char **more; /* added after them and the slot's own */
 	unsigned references;
 };
 
-/* The next of `from` (NULL: the first), with copies: base NULL and more NULL: from's own; else base in its
- * place, more added to its own. 0 or -ENOMEM. */
+/* The next of `from` (NULL: the first), with copies: base NULL: from's base, and more added to its own; else base and
+ * more, and nothing of from's. 0 or -ENOMEM. */
 int generation_create(const struct generation *from, uint32_t number, char *const *base,
 		      char *const *more, struct generation **ret);
 struct generation *generation_ref(struct generation *g);

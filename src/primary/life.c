@@ -114,7 +114,7 @@ static bool is_own_doing(const struct death *d)
 {
 	static const int people_send[] = {SIGKILL, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 
-	if (d->not_started || d->has_no_program || d->late || d->out_of_memory || d->code >= 0)
+	if (d->not_started || d->has_no_program || d->broke || d->late || d->out_of_memory || d->code >= 0)
 		return true;
 	for (size_t i = 0; i < sizeof(people_send) / sizeof(people_send[0]); i++)
 		if (d->signal == people_send[i])

@@ -103,6 +103,7 @@ struct death {
 	int code, signal;       /* as in UMBEL_EXIT */
 	bool not_started;       /* there was never a process: no memory, too many */
 	bool has_no_program;    /* the exec failed */
+	bool broke;             /* killed because it broke the protocol, or could not be talked to */
 	bool late;              /* killed because it was not ready in time */
 	bool out_of_memory;     /* killed by the kernel */
 	bool asked;             /* we asked it to leave */

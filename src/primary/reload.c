@@ -14,6 +14,13 @@ static void act(struct cluster *c);
 
 /* ---- where each slot stands ---- */
 
+/* One predecessor at a time; and one that is about to serve is not given up for one that nobody knows yet
+ * (unless nothing would ever say that it does not come up). */
+static bool is_begun(const struct slot *slot)
+{
+	return slot->leaving || (slot->state == SLOT_FILLING && slot->cluster->settings.ready_ms);
+}
+
 static enum plan_place place_of(const struct slot *slot, const struct generation *g)
 {
 	const struct umbel_worker *w = slot->worker;
@@ -28,7 +35,7 @@ static enum plan_place place_of(const struct slot *slot, const struct generation
 		return slot->next->soaked ? PLAN_SOAKED : PLAN_COMING;
 	}
 	if (slot->generation != g)
-		return slot->leaving ? PLAN_BUSY : PLAN_OLD; /* one predecessor at a time */
+		return is_begun(slot) ? PLAN_BUSY : PLAN_OLD;
 	if (!w || !w->soaked)
 		return PLAN_COMING;
 	return slot->leaving ? PLAN_LEAVING : PLAN_NEW;
@@ -75,23 +82,33 @@ static void finish(struct cluster *c)
 	limits_consider(c);
 }
 
-/* Slots that keep the new generation, because their predecessor has left, as ", slots 1, 2 ...". */
+static bool is_kept(const struct slot *slot, const struct generation *g)
+{
+	return slot->generation == g && slot->worker && slot->worker->state == UMBEL_STATE_READY;
+}
+
+/* Slots that keep the new generation, because their predecessor has left. */
 static void name_the_kept(const struct cluster *c, char *text, size_t size)
 {
 	size_t len = 0;
 	int count = 0;
 
 	text[0] = '\0';
-	for (int i = 0; i < c->slot_count && len < size; i++) {
-		const struct slot *slot = c->slots[i];
-
-		if (slot->generation != c->reload.generation || !slot_is_wanted(slot))
-			continue;
-		len += (size_t)snprintf(text + len, size - len, "%s%d", count++ ? ", " : "; kept by slot ",
-					slot->number);
-	}
+	for (int i = 0; i < c->slot_count && len < size; i++)
+		if (is_kept(c->slots[i], c->reload.generation))
+			len += (size_t)snprintf(text + len, size - len, "%s%d",
+						count++ ? ", " : "; kept by slot ", c->slots[i]->number);
 	if (count && len < size)
 		snprintf(text + len, size - len, ", where the predecessor had left");
+}
+
+/* What had no predecessor to go back to and does not serve yet: from the old generation again. */
+static void undo_slot(struct cluster *c, struct slot *slot)
+{
+	if (slot->next && !slot->recycling)
+		slot_keep(slot);
+	else if (slot->generation == c->reload.generation && !is_kept(slot, c->reload.generation))
+		slot_revert(slot, c->generation);
 }
 
 static void undo(struct cluster *c, int error, const char *why)
@@ -105,8 +122,7 @@ static void undo(struct cluster *c, int error, const char *why)
 	r->error = error;
 	uv_timer_stop(&r->hold);
 	for (int i = 0; i < c->slot_count; i++)
-		if (c->slots[i]->next && !c->slots[i]->recycling)
-			slot_keep(c->slots[i]);
+		undo_slot(c, c->slots[i]);
 	name_the_kept(c, kept, sizeof(kept));
 	snprintf(r->why, sizeof(r->why), "%.300s%s", why, kept);
 }

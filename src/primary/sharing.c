@@ -15,7 +15,8 @@
 /* ---- room in the lanes ---- */
 
 enum {
-	DEAD_MS = 30000,  /* a listener waits so long for the successor of its last worker */
+	DEAD_MS = 5000,   /* a listener waits so long for the successor of its last worker, and on while
+			   * somebody is on the way */
 	CLOSED_MS = 1000, /* and so long after a server.close() */
 	MAX_SEATS = 64,   /* addresses that one worker may serve */
 	MAX_DATA = 65536, /* bytes of `data`, which goes to every worker of the address */

@@ -27,6 +27,7 @@ static int start(struct slot *slot, struct generation *g, struct umbel_worker **
 	else if (s->ready_ms && (slot->kept || reload_is_running(slot->cluster)))
 		worker_deadline(w, DEADLINE_READY, s->ready_ms);
 	limits_begin(w);
+	slot->cluster->told_failed = false;
 	*ret = w;
 	return 0;
 }
@@ -106,7 +107,9 @@ static void action_adopt(struct slot *slot)
 	slot->recycling = false;
 	generation_unref(slot->generation);
 	slot->generation = generation_ref(slot->worker->generation);
-	worker_set_takes(slot->worker, true); /* this first: somebody has to take while the other leaves */
+	/* This first: somebody has to take while the other leaves. */
+	if (slot->worker->was_ready || !slot->cluster->settings.wait_ready)
+		worker_set_takes(slot->worker, true);
 	leave(slot, &old);
 }
 
@@ -230,6 +233,13 @@ int slot_replace(struct slot *slot, struct generation *g)
 	return slot->start_error;
 }
 
+void slot_revert(struct slot *slot, struct generation *g)
+{
+	set_generation(slot, g);
+	if (slot->worker && slot->worker->state == UMBEL_STATE_STARTING)
+		happens(slot, SLOT_REPLACE);
+}
+
 void slot_try(struct slot *slot, bool try)
 {
 	if (!slot->next)
@@ -262,8 +272,11 @@ void slot_worker_ready(struct umbel_worker *w)
 {
 	struct slot *slot = w->slot;
 
-	if (w == slot->worker)
-		happens(slot, SLOT_READY);
+	if (w != slot->worker)
+		return;
+	if (!slot->next) /* else it serves, or waits for who is on trial */
+		worker_set_takes(w, true);
+	happens(slot, SLOT_READY);
 }
 
 void slot_worker_soaked(struct umbel_worker *w)

@@ -26,7 +26,7 @@ static int build_environment(const struct umbel_worker *w, char ***ret)
 	char *own[] = {slot, id, number, instance, max_message, grace, NULL};
 	char *node[] = {"NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
 	char *channel[] = {"UMBEL_CHANNEL=3", NULL};
-	char *const *more[] = {settings->env, w->slot->env, g->more, own,
+	char *const *more[] = {g->base ? NULL : settings->env, w->slot->env, g->more, own,
 			       w->kind == KIND_NODE      ? node
 			       : w->kind == KIND_CHANNEL ? channel
 							 : NULL};
@@ -133,7 +133,7 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 	w->slot = slot;
 	w->id = c->last_id + 1;
 	w->kind = kind;
-	w->takes = true;
+	w->takes = !c->settings.wait_ready;
 	w->connected = kind != KIND_NONE;
 	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
 	w->started_ms = worker_now_ms();

@@ -341,6 +341,7 @@ static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 	    .code = exited ? info->si_status : -1,
 	    .signal = killed ? info->si_status : -1,
 	    .has_no_program = has_no_program,
+	    .broke = w->broke,
 	    .late = w->late,
 	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
 			     was_out_of_memory(w->cluster),

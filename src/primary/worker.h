@@ -42,6 +42,7 @@ struct umbel_worker {
 	bool asked;           /* it, we or the user said: leave */
 	bool asked_by_us;
 	bool late;            /* killed because it was not ready in time */
+	bool broke;           /* killed because it broke the protocol, or could not be talked to */
 	bool killed;          /* by us */
 	bool online;
 	bool waits_to_be_ready; /* it said that listening is not enough */

@@ -97,7 +97,7 @@ def test_bad_requests(app):
         assert answer["ok"] is False and answer["error"], bad
     assert client.ask(b'{"request":"status"}')["ok"] is True  # the same client, unharmed
     long = Client(app)
-    assert "64 KiB" in long.ask(b'"' + b"x" * 70000 + b'"')["error"]
+    assert "1 MiB" in long.ask(b'"' + b"x" * (1 << 20) + b'"')["error"]
     assert long.lines.readline() == b""
     assert app.slots() == app.pids
 
