@@ -7,6 +7,7 @@
 #   make bench         the figures
 #   make bench-reload  broken code reloaded here, by PM2 and by gunicorn
 #   make fuzz          each fuzz target for FUZZ_SECONDS (600)
+#   make docs          docs/LIFE.md from the tables of src/primary/life.c
 #   make lint          clang-tidy, and how far clang-format would go
 #   make install       DESTDIR= PREFIX=/usr/local
 #
@@ -19,7 +20,7 @@ UMBEL_WERROR ?= ON
 FUZZ_SECONDS ?= 600
 BOOTSTRAP ?= scripts/bootstrap
 
-.PHONY: all release debug asan run test torture bench bench-reload fuzz lint install clean
+.PHONY: all release debug asan run test torture bench bench-reload fuzz docs lint install clean
 
 all:
 	@$(BOOTSTRAP) build
@@ -62,6 +63,9 @@ fuzz:
 	@cmake --preset fuzz --log-level=WARNING >/dev/null
 	@cmake --build --preset fuzz
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+docs: release
+	@build/scripts/life >build/LIFE.md && mv build/LIFE.md docs/LIFE.md
 
 lint: release
 	@scripts/lint

@@ -72,7 +72,8 @@ enum umbel_event_type {
 	UMBEL_FAILED,     /* PW .result: an address could not be bound; a program could not be executed (then
 			   *    GONE without EXIT); a worker broke the protocol; or (worker NULL) every
 			   *    slot has failed: settings.max_failures workers in a row ended before they
-			   *    were ready. Without a handler it ends umbel_run() with .result.error */
+			   *    were ready. Without a handler it ends umbel_run() with .result.error; what
+			   *    fails at one worker does so only until a first one has been ready */
 	UMBEL_WOKEN,      /* PW someone called umbel_wake(); calls in between are one event */
 	UMBEL_EVENT_COUNT
 };

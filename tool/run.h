@@ -15,13 +15,8 @@
 #include "admin/control.h"
 #include "admin/report.h"
 #include "admin/runtime.h"
+#include "base/signals.h"
 #include "umbel.h"
-
-struct last_signal {
-	int signo;
-	pid_t from;
-	uint64_t at_ms; /* of uv_now() */
-};
 
 struct run {
 	struct umbel *umbel;

@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAME_MS = 20 };
-
 /* ---- stopping ---- */
 
 static void on_lame_duck_over(uv_timer_t *timer)
@@ -149,18 +147,6 @@ static void on_signal_of_somebody(struct run *r, int sig)
 	}
 }
 
-/* timeout(1) sends its signal to the process and to its group: that is one. */
-static bool is_the_same(struct run *r, const struct signalfd_siginfo *info)
-{
-	struct last_signal now = {(int)info->ssi_signo, (pid_t)info->ssi_pid,
-				  uv_now(private_loop(r->umbel))};
-	struct last_signal before = r->last_signal;
-
-	r->last_signal = now;
-	return info->ssi_code == SI_USER && now.signo == before.signo && now.from == before.from &&
-	       now.at_ms - before.at_ms < SAME_MS;
-}
-
 static void on_signal(uv_poll_t *poll, int status, int events)
 {
 	struct run *r = poll->data;
@@ -170,7 +156,7 @@ static void on_signal(uv_poll_t *poll, int status, int events)
 		return;
 	if (info.ssi_signo == SIGCHLD)
 		signals_reap(r);
-	else if (is_the_same(r, &info))
+	else if (signal_is_repeated(&r->last_signal, &info, uv_now(private_loop(r->umbel))))
 		return;
 	else if (info.ssi_code == SI_KERNEL && info.ssi_signo != SIGQUIT)
 		on_signal_of_kernel(r, (int)info.ssi_signo);

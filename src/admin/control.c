@@ -95,6 +95,21 @@ static bool may_ask(int fd)
 	       (peer.uid == 0 || peer.uid == geteuid());
 }
 
+/* Who only follows or waits gives way to who may want to end it. */
+static bool make_room(struct control *control)
+{
+	struct client *c;
+
+	if (control->client_count < MAX_CLIENTS)
+		return true;
+	TAILQ_FOREACH (c, &control->clients, link)
+		if (c->wants_events || c->waiting) {
+			client_close(c);
+			return true;
+		}
+	return false;
+}
+
 static void on_connect(uv_poll_t *poll, int status, int events)
 {
 	struct control *control = poll->data;
@@ -110,7 +125,7 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	}
 	if (fd < 0)
 		return;
-	if (control->client_count < MAX_CLIENTS && may_ask(fd))
+	if (may_ask(fd) && make_room(control))
 		c = calloc(1, sizeof(*c));
 	if (!c || uv_poll_init(control->loop, &c->poll, fd) < 0) {
 		free(c);

@@ -141,7 +141,7 @@ static const char *state_of_app(const struct report *r, int ready, int total)
 		return failed ? "failed" : "empty";
 	if (failed)
 		return "degraded";
-	return total > 0 && ready == total ? "ready" : "starting";
+	return ready > 0 && ready >= private_wanted(r->umbel) ? "ready" : "starting";
 }
 
 static const char *version(void)

@@ -54,6 +54,7 @@ void events_add_failed(struct events *e, struct umbel_worker *w, int error, cons
 	struct queued_event *q = events_add(e, UMBEL_FAILED, w, why, strlen(why));
 
 	if (q) {
+		q->is_minor = w && e->settled;
 		q->event.result.error = error;
 		q->event.result.why = q->text;
 	}
@@ -88,7 +89,7 @@ int events_tell(struct events *e, struct umbel *u, char *why, size_t size)
 			e->note(q->slot, q->what, q->text, e->note_data);
 		} else if (e->handlers[type].f) {
 			e->handlers[type].f(u, &q->event, e->handlers[type].data);
-		} else if (type == UMBEL_FAILED) {
+		} else if (type == UMBEL_FAILED && !q->is_minor) {
 			err = q->event.result.error;
 			snprintf(why, size, "%s", q->event.result.why);
 		}

@@ -16,6 +16,7 @@ struct queued_event {
 	TAILQ_ENTRY(queued_event) link;
 	struct umbel_event event; /* first field of interest; umbel_take_fd() finds the rest from it */
 	void (*told)(struct queued_event *e); /* runs after the handler, or instead of it; may be NULL */
+	bool is_minor;                        /* a FAILED that may go unhandled */
 	int slot;                             /* of a note */
 	const char *what;                     /* of a note: a constant */
 	char text[];                          /* what event's strings point to */
@@ -30,6 +31,7 @@ struct events {
 	} handlers[UMBEL_EVENT_COUNT];
 	events_note *note; /* NULL: notes are not even kept */
 	void *note_data;
+	bool settled; /* a worker has been ready: what fails at one is not the end of all any more */
 	bool closed; /* the user is done with all of it: nothing more is told */
 };
 

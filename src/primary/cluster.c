@@ -222,7 +222,9 @@ int cluster_disconnect(struct cluster *c, struct umbel_worker *w)
 	for (int i = 0; i < c->slot_count; i++) {
 		struct slot *slot = c->slots[i];
 
-		if (w && slot->worker != w && slot->next != w)
+		if (w && slot->next == w)
+			slot_keep(slot);
+		if (w && slot->worker != w)
 			continue;
 		any |= slot->worker != NULL;
 		slot_retire(slot);
@@ -351,6 +353,8 @@ static void on_signal(uv_poll_t *poll, int status, int events)
 	int fd;
 
 	if (uv_fileno((uv_handle_t *)poll, &fd) < 0 || read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (signal_is_repeated(&c->last_signal, &info, uv_now(&c->loop)))
 		return;
 	/* From the kernel: the terminal is gone. */
 	if (info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL)

@@ -5,6 +5,7 @@
 
 #include "base/events.h"
 #include "base/reason.h"
+#include "base/signals.h"
 #include "primary/kind.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
@@ -30,6 +31,7 @@ struct cluster {
 	uv_poll_t timer;
 	uv_poll_t signals; /* of umbel_run() */
 	bool signals_watched;
+	struct last_signal last_signal;
 
 	int argc;
 	char **argv;

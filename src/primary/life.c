@@ -30,6 +30,7 @@ static const struct {
         [WORKER_DIED] = {true, {WORKER(DEAD), WORKER_BURY}},
     },
     [WORKER(DRAINING)] = {
+        [WORKER_DISMISS] = {true, {WORKER(STOPPING), WORKER_SIGNAL}},
         [WORKER_DRAINED] = {true, {WORKER(STOPPING), WORKER_SIGNAL}},
         [WORKER_OVERDUE] = {true, {WORKER(STOPPING), WORKER_KILL}},
         [WORKER_END] = {true, {WORKER(STOPPING), WORKER_KILL}},
@@ -83,11 +84,11 @@ static const struct {
     [SLOT_BACKOFF] = {
         [SLOT_WANT] = {true, {SLOT_FILLING, SLOT_START}},
         [SLOT_DUE] = {true, {SLOT_FILLING, SLOT_START}},
-        [SLOT_RETIRE] = {true, {SLOT_EMPTY, SLOT_CLEAR}},
+        [SLOT_RETIRE] = {true, {SLOT_RETIRED, SLOT_ASK_ALL}},
     },
     [SLOT_FAILED] = {
         [SLOT_WANT] = {true, {SLOT_FILLING, SLOT_START}},
-        [SLOT_RETIRE] = {true, {SLOT_EMPTY, SLOT_CLEAR}},
+        [SLOT_RETIRE] = {true, {SLOT_RETIRED, SLOT_ASK_ALL}},
     },
     [SLOT_RETIRED] = {
         [SLOT_WANT] = {true, {SLOT_FILLING, SLOT_START}},

@@ -107,13 +107,14 @@ struct death {
 	bool late;              /* killed because it was not ready in time */
 	bool out_of_memory;     /* killed by the kernel */
 	bool asked;             /* we asked it to leave */
-	bool left;              /* it said that it leaves */
+	bool left;              /* it said that it leaves, and had been handed connections */
 	bool was_ready;
 	int64_t ready_ms;       /* for how long it was ready, milliseconds */
 };
 
 /* Its own doing, and too soon: before it was ready or within min_up_ms of it. A signal that people send
- * (KILL, TERM, INT, HUP, QUIT, USR1, USR2) is no crash, nor is who was ready and said that it leaves. */
+ * (KILL, TERM, INT, HUP, QUIT, USR1, USR2) is no crash, nor is who has
+ * served and said that it leaves. */
 bool life_is_crash(const struct death *d, uint32_t min_up_ms);
 
 /* The two counts of a slot, kept from death to death. */

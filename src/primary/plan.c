@@ -1,7 +1,7 @@
 #include "primary/plan.h"
 
 struct counts {
-	unsigned old, coming, soaked, on_trial, leaving, renewed, busy;
+	unsigned old, coming, soaked, on_trial, leaving, renewed, booting, busy;
 };
 
 static struct counts count_places(const struct plan *p)
@@ -15,6 +15,7 @@ static struct counts count_places(const struct plan *p)
 		n.on_trial += p->places[i] == PLAN_ON_TRIAL;
 		n.leaving += p->places[i] == PLAN_LEAVING;
 		n.renewed += p->places[i] == PLAN_NEW;
+		n.booting += p->places[i] == PLAN_BOOTING;
 		n.busy += p->places[i] == PLAN_BUSY;
 	}
 	return n;
@@ -39,16 +40,16 @@ static struct plan_step next_canary(const struct plan *p, const struct counts *n
 
 	if (n->soaked)
 		return step(PLAN_TRY, first(p, PLAN_SOAKED));
-	if (n->old && begun < p->canaries && n->coming < p->surge)
+	if (n->old && begun < p->canaries && n->coming + n->busy < p->surge)
 		return step(PLAN_BEGIN, first(p, PLAN_OLD));
-	if (n->coming == 0 && n->busy == 0)
+	if (n->coming == 0 && n->busy == 0 && (n->booting == 0 || begun >= p->canaries))
 		return step(PLAN_PAUSE, -1);
 	return step(PLAN_WAIT, -1);
 }
 
 static struct plan_step next_of_the_rest(const struct plan *p, const struct counts *n)
 {
-	unsigned two = n->coming + n->soaked + n->on_trial + n->leaving;
+	unsigned two = n->coming + n->soaked + n->on_trial + n->leaving + n->busy;
 
 	if (n->on_trial && !p->all_or_nothing)
 		return step(PLAN_TURN, first(p, PLAN_ON_TRIAL));
@@ -56,7 +57,7 @@ static struct plan_step next_of_the_rest(const struct plan *p, const struct coun
 		return step(PLAN_TURN, first(p, PLAN_SOAKED));
 	if (n->old && (two < p->surge || p->all_or_nothing))
 		return step(PLAN_BEGIN, first(p, PLAN_OLD));
-	if (n->old || n->coming || n->busy)
+	if (n->old || n->coming || n->booting || n->busy)
 		return step(PLAN_WAIT, -1);
 	if (n->on_trial || n->soaked)
 		return step(PLAN_TURN, first(p, n->on_trial ? PLAN_ON_TRIAL : PLAN_SOAKED));

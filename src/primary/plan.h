@@ -13,7 +13,8 @@ enum plan_place {
 	PLAN_ON_TRIAL, /* the new worker serves, its predecessor is still there and waits */
 	PLAN_LEAVING,  /* the new worker serves, the predecessor leaves */
 	PLAN_NEW,      /* the new worker is alone */
-	PLAN_BUSY,     /* something else goes on there */
+	PLAN_BOOTING,  /* its worker, of an older generation, is not ready yet */
+	PLAN_BUSY,     /* it has two workers for another reason */
 };
 
 enum plan_phase {

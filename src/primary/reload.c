@@ -14,11 +14,15 @@ static void act(struct cluster *c);
 
 /* ---- where each slot stands ---- */
 
-/* One predecessor at a time; and one that is about to serve is not given up for one that nobody knows yet
- * (unless nothing would ever say that it does not come up). */
-static bool is_begun(const struct slot *slot)
+static enum plan_place place_of_old(const struct slot *slot)
 {
-	return slot->leaving || (slot->state == SLOT_FILLING && slot->cluster->settings.ready_ms);
+	if (slot->leaving)
+		return PLAN_BUSY; /* one predecessor at a time */
+	/* One that is about to serve is not given up for one that nobody knows yet, unless nothing would
+	 * ever say that it does not come up. */
+	if (slot->state == SLOT_FILLING && slot->cluster->settings.ready_ms)
+		return PLAN_BOOTING;
+	return PLAN_OLD;
 }
 
 static enum plan_place place_of(const struct slot *slot, const struct generation *g)
@@ -35,7 +39,7 @@ static enum plan_place place_of(const struct slot *slot, const struct generation
 		return slot->next->soaked ? PLAN_SOAKED : PLAN_COMING;
 	}
 	if (slot->generation != g)
-		return is_begun(slot) ? PLAN_BUSY : PLAN_OLD;
+		return place_of_old(slot);
 	if (!w || !w->soaked)
 		return PLAN_COMING;
 	return slot->leaving ? PLAN_LEAVING : PLAN_NEW;
@@ -251,10 +255,11 @@ void reload_consider(struct cluster *c)
 
 static void describe(const struct umbel_worker *w, const struct death *d, char *text, size_t size)
 {
-	char how[64];
+	char how[128];
 
 	if (d->has_no_program)
-		snprintf(how, sizeof(how), "could not be executed");
+		snprintf(how, sizeof(how), "could not be started: %s: %s", w->exec_step,
+			 strerror(w->exec_error));
 	else if (d->late)
 		snprintf(how, sizeof(how), "was not ready in %.1f s",
 			 w->cluster->settings.ready_ms / 1000.0);
@@ -264,8 +269,9 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 	else
 		snprintf(how, sizeof(how), "exited with %d", d->code);
 	snprintf(text, size, "slot %d: the new worker (pid %d) %s%s", w->slot->number, (int)w->pid, how,
-		 d->late       ? ""
-		 : d->was_ready ? ", after it was ready"
+		 d->late || d->has_no_program ? ""
+		 : d->was_ready		      ? ", after it was ready"
+		 : d->code == 0 ? ", before it was ready (umbel is for servers: it never listened)"
 				: ", before it was ready");
 }
 
@@ -304,7 +310,7 @@ int reload_begin(struct cluster *c, unsigned canary, uint32_t hold_ms, char *con
 	r->error = 0;
 	r->why[0] = '\0';
 	r->canaries = canary;
-	r->phase = canary > 0 ? PLAN_CANARY : PLAN_REST;
+	r->phase = canary > 0 && wanted > 0 ? PLAN_CANARY : PLAN_REST;
 	r->hold_ms = hold_ms;
 	r->started_ms = uv_now(&c->loop);
 	cluster_note(c, 0, "reload", "generation %u: %u worker%s", r->generation->number, wanted,

@@ -42,17 +42,31 @@ static enum slot_event judge(struct slot *slot, const struct death *d)
 	return life_judge(d, &rules, &slot->streak);
 }
 
+/* Whether it fails again however often it is tried, unlike memory and processes that are short. */
+static bool program_is_to_blame(int error)
+{
+	static const int errors[] = {-ENOENT,	-EACCES, -EISDIR,	-ENOEXEC,
+				     -ENOTDIR, -ELOOP,	 -ENAMETOOLONG, -ETXTBSY};
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (error == errors[i])
+			return true;
+	return false;
+}
+
 /* Without a process the slot has the same choices as after a death. */
 static void action_start(struct slot *slot)
 {
-	static const struct death not_started = {.code = -1, .signal = -1, .not_started = true};
+	struct death d = {.code = -1, .signal = -1};
 	struct cluster *c = slot->cluster;
 
 	slot->start_error = start(slot, slot->generation, &slot->worker);
 	if (slot->start_error == 0)
 		return;
 	cluster_note(c, slot->number, "start", "%s", c->reason->text);
-	happens(slot, slot->on_request ? SLOT_LEAVE : judge(slot, &not_started));
+	d.has_no_program = program_is_to_blame(slot->start_error);
+	d.not_started = !d.has_no_program;
+	happens(slot, slot->on_request ? SLOT_LEAVE : judge(slot, &d));
 }
 
 static void action_start_over(struct slot *slot)
@@ -294,6 +308,29 @@ void slot_worker_proved(struct umbel_worker *w)
 		w->slot->streak = (struct streak){0, 0};
 }
 
+static void follow(struct slot *slot, const struct death *d)
+{
+	enum slot_event event = judge(slot, d);
+
+	if (event == SLOT_REFILL || event == SLOT_WAIT)
+		slot->restarts++;
+	happens(slot, event);
+}
+
+/* Somebody has to serve meanwhile. One at a time: who leaves again and again must not fill the machine. */
+void slot_worker_leaves(struct umbel_worker *w)
+{
+	const struct death d = {.code = 0, .signal = -1, .left = w->handed > 0, .was_ready = w->was_ready};
+	struct slot *slot = w->slot;
+
+	if (w != slot->worker || slot->next || slot->leaving > 0 || !w->was_ready)
+		return;
+	slot->worker = NULL;
+	slot->leaving++;
+	follow(slot, &d);
+	reload_consider(w->cluster);
+}
+
 static void leaver_died(struct slot *slot)
 {
 	slot->leaving--;
@@ -313,17 +350,11 @@ static void successor_died(struct slot *slot)
 
 static void worker_died(struct slot *slot, const struct death *d)
 {
-	enum slot_event event;
-
 	slot->worker = NULL;
-	if (slot->next) {
+	if (slot->next)
 		happens(slot, slot->next->state == UMBEL_STATE_READY ? SLOT_TURN : SLOT_INHERIT);
-		return;
-	}
-	event = judge(slot, d);
-	if (event == SLOT_REFILL || event == SLOT_WAIT)
-		slot->restarts++;
-	happens(slot, event);
+	else
+		follow(slot, d);
 }
 
 void slot_worker_dead(struct umbel_worker *w, const struct death *d)

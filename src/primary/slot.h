@@ -52,6 +52,7 @@ bool slot_is_wanted(const struct slot *slot);
 void slot_worker_ready(struct umbel_worker *w);
 void slot_worker_soaked(struct umbel_worker *w);
 void slot_worker_proved(struct umbel_worker *w); /* alive for settings.min_up_ms after it was ready */
+void slot_worker_leaves(struct umbel_worker *w); /* by its own wish */
 void slot_worker_dead(struct umbel_worker *w, const struct death *d);
 void slot_recycle_due(struct umbel_worker *w); /* it is over one of its limits */
 

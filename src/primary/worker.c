@@ -90,12 +90,19 @@ static void action_nothing(struct umbel_worker *w)
 static void action_tell_ready(struct umbel_worker *w)
 {
 	w->was_ready = true;
+	w->cluster->events->settled = true;
 	w->ready_ms = worker_now_ms();
 	worker_no_deadline(w, DEADLINE_READY);
 	worker_deadline(w, DEADLINE_PROOF, w->cluster->settings.min_up_ms);
 	worker_deadline(w, DEADLINE_SOAK, w->cluster->settings.soak_ms);
 	events_add(w->cluster->events, UMBEL_READY, w, "", 0);
 	slot_worker_ready(w);
+}
+
+static void action_limit(struct umbel_worker *w)
+{
+	take_no_more(w);
+	slot_worker_leaves(w);
 }
 
 static void action_drain(struct umbel_worker *w)
@@ -133,7 +140,7 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 {
 	static void (*const actions[WORKER_ACTIONS])(struct umbel_worker *) = {
 	    [WORKER_NOTHING] = action_nothing, [WORKER_TELL_READY] = action_tell_ready,
-	    [WORKER_DRAIN] = action_drain,     [WORKER_LIMIT] = take_no_more,
+	    [WORKER_DRAIN] = action_drain,     [WORKER_LIMIT] = action_limit,
 	    [WORKER_SIGNAL] = action_signal,   [WORKER_KILL] = action_kill,
 	    [WORKER_BURY] = action_bury,
 	};
@@ -346,7 +353,7 @@ static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
 			     was_out_of_memory(w->cluster),
 	    .asked = w->asked_by_us,
-	    .left = w->asked,
+	    .left = w->asked && w->handed > 0,
 	    .was_ready = w->was_ready,
 	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
 	};

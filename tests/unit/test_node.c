@@ -26,6 +26,9 @@ static const struct {
     {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}}",
      0, NODE_LINE_INTERNAL, true, "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}"},
     {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}", -EINVAL, 0, false, NULL},
+    {NODE_DRAIN_TEXT, 0, NODE_LINE_INTERNAL, false, NULL},
+    {"{\"cmd\":\"NODE_UMBEL_PRELOAD\"}", 0, NODE_LINE_INTERNAL, false, NULL},
+    {"\"ready\"", 0, NODE_LINE_USER, false, NULL},
     {"{\"cmd\":\"NODE_\"}", 0, NODE_LINE_USER, false, NULL},
     {"{\"cmd\":\"NODEX\"}", 0, NODE_LINE_USER, false, NULL},
     {"{\"cmd\":5}", 0, NODE_LINE_USER, false, NULL},
@@ -148,6 +151,56 @@ static void test_bad_messages(void **state)
 	}
 }
 
+/* Readiness, and what a preload says. */
+static void test_own_messages(void **state)
+{
+	static const struct {
+		const char *text;
+		enum node_type type;
+		bool ready;
+	} table[] = {
+	    {"{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":true}", NODE_UMBEL_READY, true},
+	    {"{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":false}", NODE_UMBEL_READY, false},
+	    {"{\"cmd\":\"NODE_UMBEL_READY\"}", NODE_UMBEL_READY, true},
+	    {"{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":null}", NODE_UMBEL_READY, true},
+	    {"{\"cmd\":\"NODE_UMBEL_PRELOAD\"}", NODE_UMBEL_PRELOAD, false},
+	    {"{\"cmd\":\"NODE_UMBEL_PRELOAD\",\"more\":[1]}", NODE_UMBEL_PRELOAD, false},
+	    {"{\"cmd\":\"NODE_UMBEL_DRAINED\"}", NODE_UMBEL_DRAINED, false},
+	    {"{\"cmd\":\"NODE_UMBEL_HELLO\",\"version\":1}", NODE_UMBEL_HELLO, false},
+	    /* A worker has nothing to say with these, and names are whole. */
+	    {NODE_DRAIN_TEXT, NODE_UNKNOWN, false},
+	    {"{\"cmd\":\"NODE_UMBEL_DRAINE\"}", NODE_UNKNOWN, false},
+	    {"{\"cmd\":\"NODE_UMBEL_PRELOADED\"}", NODE_UNKNOWN, false},
+	    {"{\"act\":\"NODE_UMBEL_READY\"}", NODE_UNKNOWN, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct node_message m = decode(table[i].text);
+
+		assert_int_equal(m.type, table[i].type);
+		assert_int_equal(m.ready, table[i].ready);
+		node_message_finish(&m);
+	}
+}
+
+/* What we encode we decode. */
+static void test_ready_there_and_back(void **state)
+{
+	(void)state;
+	for (int ready = 0; ready < 2; ready++) {
+		char *text = node_encode_ready(ready);
+		struct node_message m;
+
+		assert_non_null(text);
+		m = decode(text);
+		assert_int_equal(m.type, NODE_UMBEL_READY);
+		assert_int_equal(m.ready, ready);
+		node_message_finish(&m);
+		free(text);
+	}
+}
+
 static void test_unknown_is_dropped(void **state)
 {
 	struct node_message m = decode("{\"cmd\":\"NODE_SOMETHING\",\"act\":\"online\"}");
@@ -191,6 +244,8 @@ static void test_encode(void **state)
 	expect_text(node_encode_listen_reply(1, "k", -98, NULL, &none, 3, 0),
 		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":-98,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
 		    "\"lane\":3}");
+	expect_text(node_encode_ready(true), "{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":true}");
+	expect_text(node_encode_ready(false), "{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":false}");
 	len = node_write_newconn(line, sizeof(line), "\"k\"", 9);
 	assert_int_equal(len, strlen(line));
 	assert_string_equal(line, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
@@ -207,6 +262,7 @@ int main(void)
 	    cmocka_unit_test(test_lines),        cmocka_unit_test(test_query),
 	    cmocka_unit_test(test_families),     cmocka_unit_test(test_replies),
 	    cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_unknown_is_dropped),
+	    cmocka_unit_test(test_own_messages), cmocka_unit_test(test_ready_there_and_back),
 	    cmocka_unit_test(test_encode),
 	};
 
