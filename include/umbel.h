@@ -157,7 +157,7 @@ struct umbel_settings {
 	bool node_preload;     /* Node workers get a preload in NODE_OPTIONS, which marks responses with
 				* `Connection: close` while they drain: keep-alive clients see no cut */
 
-	/* Reload, and limits that recycle: each worker that is over one gets its successor first, one
+	/* Reload, and limits that recycle: each worker that is over one gets its successor first, `surge`
 	 * at a time. Each takes its own limit from the last tenth below, so that they do not all go at
 	 * once. 0: no limit. */
 	uint32_t soak_ms;      /* a new worker has to stay ready so long before its predecessor drains */

@@ -180,12 +180,20 @@ static void describe_exit(const struct umbel_event *e, bool left, char *text, si
 		snprintf(text, size, "exited with %d after %.1f s", e->exit.code, seconds);
 }
 
+static bool is_wanted_code(const struct run *r, int code)
+{
+	for (const int *wanted = r->settings.stop_codes; wanted && *wanted >= 0; wanted++)
+		if (*wanted == code)
+			return true;
+	return false;
+}
+
 static void note_bad_end(struct run *r, const struct umbel_event *e, const char *how)
 {
 	const struct watched *p = *umbel_worker_data(e->worker);
 	bool ready = p && p->was_ready;
 
-	r->any_bad |= !e->exit.asked && e->exit.code != 0;
+	r->any_bad |= !e->exit.asked && e->exit.code != 0 && !is_wanted_code(r, e->exit.code);
 	snprintf(r->last_error, sizeof(r->last_error), "the last one %s%s", how,
 		 e->exit.code == 0 && !ready ? " without ever listening: umbel is for servers" : "");
 	if (p)
@@ -249,7 +257,7 @@ static void on_note(int slot, const char *what, const char *text, void *data)
 	else
 		snprintf(line, sizeof(line), "%s: %s", what, text);
 	if (strcmp(what, "failed") == 0)
-		snprintf(line, sizeof(line), "slot %d %s", slot, text);
+		snprintf(line, sizeof(line), "slot %d failed: %s", slot, text);
 	run_say(r, clean(line));
 	record(r, report_note(slot, what, text));
 }
@@ -302,6 +310,12 @@ void run_stop(struct run *r)
 	run_say(r, text);
 }
 
+void run_stop_once(struct run *r)
+{
+	if (!r->stopping)
+		run_stop(r);
+}
+
 void run_fail(struct run *r, int status, const char *why)
 {
 	struct colours c = colours(r->err);
@@ -311,8 +325,7 @@ void run_fail(struct run *r, int status, const char *why)
 		output_printf(r->err, "%sumbel:%s %s: %s%s%s%s\n", c.name, c.off, r->name, c.bad, why,
 			      c.off, "");
 	}
-	if (!r->stopping)
-		run_stop(r);
+	run_stop_once(r);
 }
 
 /* Every slot has failed: the reason, and what the last one said. */

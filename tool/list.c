@@ -44,11 +44,6 @@ static void add_app(const char *name, void *data)
 	channel_close(&channel);
 }
 
-static const char *text_of(const json_t *app, const char *member)
-{
-	return json_string_value(json_object_get(app, member));
-}
-
 static void print_table(const json_t *apps)
 {
 	const json_t *app;
@@ -62,9 +57,9 @@ static void print_table(const json_t *apps)
 	json_array_foreach (apps, i, app) {
 		const json_t *workers = json_object_get(app, "workers");
 
-		printf("%-20s %8lld  %-9s %-7s %lld/%lld\n", text_of(app, "name"),
-		       (long long)json_integer_value(json_object_get(app, "pid")), text_of(app, "state"),
-		       text_of(app, "policy"),
+		printf("%-20s %8lld  %-9s %-7s %lld/%lld\n", clean_text(app, "name"),
+		       (long long)json_integer_value(json_object_get(app, "pid")), clean_text(app, "state"),
+		       clean_text(app, "policy"),
 		       (long long)json_integer_value(json_object_get(workers, "ready")),
 		       (long long)json_integer_value(json_object_get(workers, "total")));
 	}

@@ -340,6 +340,7 @@ struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, str
 
 	if (!p || uv_poll_init(to->loop, &p->poll, fd) < 0) {
 		free(p);
+		fd_close(&fd);
 		return NULL;
 	}
 	strcpy(p->prefix, prefix);

@@ -208,8 +208,9 @@ static int reload_verb(int argc, char **argv)
 	json_decref(o.env);
 	if (status)
 		return status;
-	if (!o.go_on && !o.undo)
-		status = follow(&channel, answer, argv[optind]);
+	status = follow(&channel, answer, argv[optind]);
+	if (o.undo && status == EXIT_UNDONE)
+		status = EXIT_DONE;
 	json_decref(answer);
 	channel_close(&channel);
 	return status;
@@ -223,5 +224,5 @@ const struct verb verb_reload = {
     "    --hold TIME         for so long, before the rest follows (without it: until --continue)\n"
     "    --env NAME=VALUE    changed in the environment of the new workers; may be repeated\n"
     "    --update-env        their environment is that of this command\n"
-    "    --continue          alone: ends the hold of the reload that runs\n"
-    "    --undo              alone: undoes the reload that runs"};
+    "    --continue          alone: ends the hold of the reload that runs, and follows it\n"
+    "    --undo              alone: undoes the reload that runs, and waits until it is"};

@@ -15,10 +15,7 @@
 
 static void on_output_gone(void *data)
 {
-	struct run *r = data;
-
-	if (!r->stopping) /* once: a terminal that hangs up is told by several */
-		run_stop(r);
+	run_stop_once(data);
 }
 
 static void on_stop_request(bool now, void *data)
@@ -30,8 +27,7 @@ static void on_stop_request(bool now, void *data)
 			signals_stop_gently(r);
 		return;
 	}
-	if (!r->stopping)
-		run_stop(r);
+	run_stop_once(r);
 	umbel_stop(r->umbel);
 }
 

@@ -64,6 +64,7 @@ void run_watch_events(struct run *r);
 void run_say(struct run *r, const char *text); /* one line */
 void run_say_start(struct run *r);
 void run_stop(struct run *r); /* the second time: at once */
+void run_stop_once(struct run *r); /* a terminal that hangs up is told by several */
 void run_fail(struct run *r, int status, const char *why); /* the first reason counts; stops the run */
 
 #endif

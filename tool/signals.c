@@ -19,8 +19,7 @@ static void on_lame_duck_over(uv_timer_t *timer)
 {
 	struct run *r = timer->data;
 
-	if (!r->stopping)
-		run_stop(r);
+	run_stop_once(r);
 }
 
 static void begin_lame_duck(struct run *r)
@@ -73,12 +72,6 @@ void signals_reap(struct run *r)
 
 /* ---- signals ---- */
 
-static void on_terminal_gone(struct run *r)
-{
-	if (!r->stopping) /* once: a terminal that hangs up is told by several */
-		run_stop(r);
-}
-
 static void pass_on(struct run *r, int sig)
 {
 	const struct umbel_worker *w = NULL;
@@ -94,11 +87,13 @@ static void scale_by(struct run *r, int change)
 
 	if (r->stopping)
 		return;
-	if (count < 1 || umbel_scale(r->umbel, count) < 0)
+	if (count < 1 || umbel_scale(r->umbel, count) < 0) {
 		snprintf(text, sizeof(text), "%d worker%s: %s", was, was == 1 ? "" : "s",
 			 count < 1 ? "one is the fewest by a signal" : umbel_reason(r->umbel));
-	else
+	} else {
+		r->report.scaled_to = count;
 		snprintf(text, sizeof(text), "%d worker%s, %d before", count, count == 1 ? "" : "s", was);
+	}
 	run_say(r, text);
 }
 
@@ -114,7 +109,7 @@ static void say_ignored(struct run *r, int sig)
 static void on_signal_of_kernel(struct run *r, int sig)
 {
 	if (sig == SIGHUP)
-		on_terminal_gone(r);
+		run_stop_once(r);
 	else if (sig == SIGINT || sig == SIGTERM) /* Ctrl-C */
 		signals_stop_gently(r);
 }

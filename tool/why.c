@@ -25,13 +25,15 @@ static void print_head(const json_t *record)
 
 static void print_exit(const json_t *record)
 {
-	printf("pid %lld, generation %lld, %s; %s%s; it was handed %lld connections\n",
+	long long handed = json_integer_value(json_object_get(record, "handed"));
+
+	printf("pid %lld, generation %lld, %s; %s%s; it was handed %lld connection%s\n",
 	       (long long)json_integer_value(json_object_get(record, "pid")),
 	       (long long)json_integer_value(json_object_get(record, "generation")),
 	       clean_text(record, "text"),
 	       json_is_true(json_object_get(record, "asked")) ? "it was asked to" : "nobody here asked it to",
 	       json_is_true(json_object_get(record, "was_ready")) ? "" : "; it was never ready",
-	       (long long)json_integer_value(json_object_get(record, "handed")));
+	       handed, handed == 1 ? "" : "s");
 }
 
 static void print_record(const json_t *record)

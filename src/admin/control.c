@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -62,7 +63,10 @@ void client_send(struct client *c, json_t *answer)
 
 void client_refuse(struct client *c, const char *why, const char *what)
 {
-	client_send(c, json_pack("{sb ss+}", "ok", 0, "error", why, what));
+	char text[640];
+
+	snprintf(text, sizeof(text), "%s%s", why, what);
+	client_send(c, json_pack("{sb so}", "ok", 0, "error", report_text(text)));
 }
 
 static void on_client(uv_poll_t *poll, int status, int events)
@@ -76,7 +80,8 @@ static void on_client(uv_poll_t *poll, int status, int events)
 		client_close(c);
 		return;
 	}
-	while (!c->leaving && !c->stuck && (r = channel_next_line(&c->channel, &line, &len)) == 1 && len <= MAX_REQUEST)
+	while (!c->leaving && !c->stuck && (r = channel_next_line(&c->channel, &line, &len)) == 1 &&
+	       len <= MAX_REQUEST)
 		request_answer(c, line, len);
 	channel_drop_strays(&c->channel);
 	if (!c->leaving && (r == 1 || c->channel.in_end - c->channel.in_start > MAX_REQUEST)) {

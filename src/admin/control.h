@@ -1,5 +1,5 @@
-/* control: the app's control socket: one JSON line asks, lines answer; `events` and `reload` go on
- * answering. Serves root and our own user, nobody else. The requests are listed in docs/PROTOCOL.md. */
+/* control: the app's control socket: one JSON line asks, lines answer; `events`, `reload` and
+ * `reload_end` go on answering. Serves root and our own user, nobody else. The requests are listed in docs/PROTOCOL.md. */
 #ifndef UMBEL_ADMIN_CONTROL_H
 #define UMBEL_ADMIN_CONTROL_H
 

@@ -106,7 +106,8 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	return json_pack("{si si si ss sb si si sf sI sf ss s{sI sn si} ss?}", "slot",
 			 umbel_worker_slot(w), "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
 			 report_state_name(umbel_worker_state(w)), "taking", info.takes, "generation",
-			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s", (double)info.up_ms / 1000, "rss_bytes",
+			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s",
+			 (double)info.up_ms / 1000, "rss_bytes",
 			 (json_int_t)proc_resident_bytes(pid), "cpu_percent",
 			 cpu_percent(n, pid, info.up_ms), "kind", info.kind, "connections", "handed",
 			 (json_int_t)info.handed, "active", "queued", (int)info.queued, "last_exit",
@@ -224,7 +225,7 @@ static void add_details(json_t *event, const struct umbel_event *e)
 
 	switch (e->type) {
 	case UMBEL_LISTENING:
-		json_object_set_new(event, "address", json_string(e->listening.address));
+		json_object_set_new(event, "address", report_text(e->listening.address));
 		break;
 	case UMBEL_MESSAGE:
 		/* What jansson cannot hold (a lone surrogate, 1e400) goes out as null. */
@@ -247,14 +248,28 @@ static void add_details(json_t *event, const struct umbel_event *e)
 	case UMBEL_RELOADED:
 		json_object_set_new(event, "error", json_integer(e->result.error));
 		json_object_set_new(event, "generation", json_integer(e->result.generation));
-		json_object_set_new(event, "why", json_string(e->result.why));
+		json_object_set_new(event, "why", report_text(e->result.why));
 		break;
 	case UMBEL_FAILED:
-		json_object_set_new(event, "why", json_string(e->result.why));
+		json_object_set_new(event, "why", report_text(e->result.why));
 		break;
 	default:
 		break;
 	}
+}
+
+json_t *report_text(const char *text)
+{
+	json_t *string = json_string(text);
+	char *copy = string ? NULL : strdup(text);
+
+	for (char *p = copy; p && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	if (copy)
+		string = json_string(copy);
+	free(copy);
+	return string;
 }
 
 static json_t *event_named(const char *name)
@@ -272,7 +287,7 @@ json_t *report_note(int slot, const char *what, const char *text)
 
 	json_object_set_new(event, "what", json_string(what));
 	json_object_set_new(event, "slot", json_integer(slot));
-	json_object_set_new(event, "text", json_string(text));
+	json_object_set_new(event, "text", report_text(text));
 	return event;
 }
 

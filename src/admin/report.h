@@ -35,6 +35,7 @@ void report_finish(struct report *r);
 void report_note_exit(struct report *r, int slot, const char *how);
 struct json_t *report_status(struct report *r);                         /* new reference, or NULL */
 struct json_t *report_event(const struct umbel_event *e);               /* new reference, or NULL */
+struct json_t *report_text(const char *text); /* a string; what is not UTF-8 in it becomes '?' */
 struct json_t *report_note(int slot, const char *what, const char *text); /* a decision; the same */
 const char *report_state_name(enum umbel_state state);                  /* "ready" */
 

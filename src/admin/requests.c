@@ -84,11 +84,12 @@ static void answer_scale(struct client *c, const json_t *request)
 
 	if (!find_workers(c, request, &count))
 		return;
-	c->control->report->scaled_to = count;
-	if (umbel_scale(umbel_of(c), count) < 0)
+	if (umbel_scale(umbel_of(c), count) < 0) {
 		send_reason(c);
-	else
-		client_send(c, json_pack("{sb si si}", "ok", 1, "workers", count, "was", was));
+		return;
+	}
+	c->control->report->scaled_to = count;
+	client_send(c, json_pack("{sb si si}", "ok", 1, "workers", count, "was", was));
 }
 
 /* ---- reload ---- */
@@ -100,7 +101,9 @@ static void free_strings(char **strings)
 	free(strings);
 }
 
-/* An array of "NAME=value"; absent: NULL. False: it is something else, or there is no memory. */
+enum { MOST_STRINGS = 4096 };
+
+/* An array of "NAME=value"; absent: NULL. False: it is something else, too many, or there is no memory. */
 static bool read_strings(const json_t *array, char ***ret)
 {
 	size_t count = json_array_size(array), i;
@@ -110,7 +113,7 @@ static bool read_strings(const json_t *array, char ***ret)
 	*ret = NULL;
 	if (!array)
 		return true;
-	strings = json_is_array(array) ? calloc(count + 1, sizeof(*strings)) : NULL;
+	strings = json_is_array(array) && count <= MOST_STRINGS ? calloc(count + 1, sizeof(*strings)) : NULL;
 	if (!strings)
 		return false;
 	json_array_foreach (array, i, each) {
@@ -145,7 +148,7 @@ static void begin_reload(struct client *c, const json_t *request)
 		client_refuse(c, "reload: \"canary\" must be 0 to 1024, \"hold_ms\" 0 to 2147483647", "");
 	} else if (!read_strings(json_object_get(request, "environment"), &base) ||
 		   !read_strings(json_object_get(request, "env"), &more)) {
-		client_refuse(c, "reload: \"env\" and \"environment\" are lists of \"NAME=VALUE\"", "");
+		client_refuse(c, "reload: \"env\" and \"environment\" are lists of at most 4096 \"NAME=VALUE\"", "");
 	} else if (private_reload(umbel_of(c), (unsigned)canary, (uint32_t)hold_ms, base, more) < 0) {
 		send_reason(c);
 	} else {
@@ -192,10 +195,15 @@ void request_again(struct client *c)
 
 static void answer_reload_end(struct client *c, const json_t *request)
 {
-	if (umbel_reload_end(umbel_of(c), json_is_true(json_object_get(request, "undo"))) < 0)
+	struct umbel_reload_info info;
+
+	private_reload_info(umbel_of(c), &info);
+	if (umbel_reload_end(umbel_of(c), json_is_true(json_object_get(request, "undo"))) < 0) {
 		send_reason(c);
-	else
-		send_ok(c);
+		return;
+	}
+	c->wants_events = true;
+	client_send(c, json_pack("{sb sI}", "ok", 1, "generation", (json_int_t)info.generation));
 }
 
 /* ---- all of them ---- */

@@ -6,8 +6,6 @@
 // The program must not notice: nothing here throws, keeps the process alive, or costs anything
 // before the drain. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
 
-const workers = require('worker_threads');
-
 const open = new Set(); // clients' connections, once draining
 const http2 = new WeakSet(); // HTTP/2 servers whose streams are watched
 let channels; // diagnostics channels: before Node 18.7 one that nobody holds is lost with its listeners
@@ -29,18 +27,22 @@ function quietly(action) {
 	};
 }
 
+// The path as given may lead through links; __filename mostly does not.
+function isThisFile(path) {
+	const { realpathSync } = require('fs');
+	try {
+		return path === __filename || realpathSync(path) === realpathSync(__filename);
+	} catch {
+		return false;
+	}
+}
+
 // The variable as the user had it: children of the program are not our workers. Ours is the last
 // one, `--require "PATH"`, where `\` and `"` of the path have a backslash in front.
 function restoreOptions() {
-	const fs = require('fs');
 	const before = process.env.NODE_OPTIONS || '';
-	const ours = [...before.matchAll(/ ?--require "((?:\\.|[^"\\])*)"/gs)].reverse().find((match) => {
-		try { // the path as given may lead through links; __filename mostly does not
-			return fs.realpathSync(match[1].replace(/\\(.)/gs, '$1')) === fs.realpathSync(__filename);
-		} catch {
-			return false;
-		}
-	});
+	const ours = [...before.matchAll(/ ?--require "((?:\\.|[^"\\])*)"/gs)].reverse()
+		.find((match) => isThisFile(match[1].replace(/\\(.)/gs, '$1')));
 	if (!ours)
 		return;
 	const after = before.slice(0, ours.index) + before.slice(ours.index + ours[0].length);
@@ -124,12 +126,9 @@ function drain() {
 
 quietly(() => {
 	delete require.cache[__filename];
-	// A worker thread has copies of its own of both, which are not ours to touch.
-	if (!workers.isMainThread)
-		return;
 	restoreOptions();
-	// NODE_UNIQUE_ID and the channel are gone from the environment by now. The module is loaded
-	// in every cluster worker already; a process without a channel shall not load it for us.
+	// NODE_UNIQUE_ID and the channel are gone from the environment by now. A worker thread has no
+	// channel; the module is loaded already in a cluster worker, and not for us anywhere else.
 	if (typeof process.send !== 'function' || !require('cluster').worker)
 		return;
 	send = process.send;

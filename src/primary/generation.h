@@ -12,8 +12,8 @@ struct generation {
 	unsigned references;
 };
 
-/* The next of `from` (NULL: the first), with copies: base NULL: from's base, and more added to its own; else base and
- * more, and nothing of from's. 0 or -ENOMEM. */
+/* The next of `from` (NULL: the first), with copies. base NULL: from's base, and more added to its own;
+ * else base and more, and nothing of from's. 0 or -ENOMEM. */
 int generation_create(const struct generation *from, uint32_t number, char *const *base,
 		      char *const *more, struct generation **ret);
 struct generation *generation_ref(struct generation *g);

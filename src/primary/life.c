@@ -150,24 +150,27 @@ enum slot_event life_judge(const struct death *d, const struct death_rules *rule
 	else if (d->was_ready && d->ready_ms >= rules->min_up_ms)
 		streak->crashes = 0; /* who was killed from outside at once says nothing either way */
 	if (d->was_ready)
-		streak->unready = 0;
-	else if (crash && !d->not_started)
+		streak->unready = streak->early = 0;
+	else
+		streak->early++;
+	if (!d->was_ready && crash && !d->not_started)
 		streak->unready++;
 	if (!is_followed(d, rules))
 		return SLOT_LEAVE;
 	if (rules->max_failures && streak->unready >= rules->max_failures)
 		return SLOT_FAIL;
-	return crash && streak->crashes > 1 ? SLOT_WAIT : SLOT_REFILL;
+	/* One that is killed by whomever each time before it is ready must not be started in a spin. */
+	return (crash && streak->crashes > 1) || streak->early > 2 ? SLOT_WAIT : SLOT_REFILL;
 }
 
-uint32_t life_backoff_ms(unsigned crashes, uint32_t chance)
+uint32_t life_backoff_ms(unsigned ends, uint32_t chance)
 {
 	enum { FIRST_MS = 100, MOST_MS = 30000 };
 	uint32_t ms = FIRST_MS;
 
-	if (crashes < 2)
+	if (ends < 2)
 		return 0;
-	for (unsigned i = 2; i < crashes && ms < MOST_MS; i++)
+	for (unsigned i = 2; i < ends && ms < MOST_MS; i++)
 		ms *= 2;
 	if (ms > MOST_MS)
 		ms = MOST_MS;

@@ -117,10 +117,11 @@ struct death {
  * served and said that it leaves. */
 bool life_is_crash(const struct death *d, uint32_t min_up_ms);
 
-/* The two counts of a slot, kept from death to death. */
+/* The counts of a slot, kept from death to death. */
 struct streak {
 	unsigned crashes; /* in a row */
 	unsigned unready; /* in a row, before any of them was ready */
+	unsigned early;   /* ends before ready in a row, crashes or not */
 };
 
 struct death_rules {
@@ -134,9 +135,9 @@ struct death_rules {
  * or SLOT_LEAVE. Counts it in *streak. */
 enum slot_event life_judge(const struct death *d, const struct death_rules *rules, struct streak *streak);
 
-/* The wait before the next start after so many crashes in a row: 0 for the first, then 100 ms, doubled
+/* After so many ends too soon in a row: the wait before the next start: 0 for the first, then 100 ms, doubled
  * up to 30 s, spread by a fifth either way; chance is any number. Milliseconds. */
-uint32_t life_backoff_ms(unsigned crashes, uint32_t chance);
+uint32_t life_backoff_ms(unsigned ends, uint32_t chance);
 
 /* ---- words, as in `umbel status` and in the tables ---- */
 

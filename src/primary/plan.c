@@ -42,6 +42,8 @@ static struct plan_step next_canary(const struct plan *p, const struct counts *n
 		return step(PLAN_TRY, first(p, PLAN_SOAKED));
 	if (n->old && begun < p->canaries && n->coming + n->busy < p->surge)
 		return step(PLAN_BEGIN, first(p, PLAN_OLD));
+	if (begun == 0 && n->old == 0 && n->booting == 0 && n->busy == 0)
+		return step(PLAN_DONE, -1);
 	if (n->coming == 0 && n->busy == 0 && (n->booting == 0 || begun >= p->canaries))
 		return step(PLAN_PAUSE, -1);
 	return step(PLAN_WAIT, -1);
@@ -71,8 +73,10 @@ struct plan_step plan_next(const struct plan *p)
 	switch (p->phase) {
 	case PLAN_CANARY:
 		return next_canary(p, &n);
-	case PLAN_HOLD:
-		break;
+	case PLAN_HOLD: /* for those who are tried; they may have been scaled away */
+		if (n.on_trial || n.leaving || n.renewed || n.coming)
+			return step(PLAN_WAIT, -1);
+		return next_of_the_rest(p, &n);
 	case PLAN_REST:
 		return next_of_the_rest(p, &n);
 	}

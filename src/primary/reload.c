@@ -289,6 +289,16 @@ void reload_worker_dead(struct umbel_worker *w, const struct death *d)
 	undo(w->cluster, -ECANCELED, why);
 }
 
+void reload_worker_leaves(struct umbel_worker *w)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "slot %d: the new worker (pid %d) leaves by its own wish",
+		 w->slot->number, (int)w->pid);
+	undo(w->cluster, -ECANCELED, why);
+	reload_consider(w->cluster);
+}
+
 /* ---- what the user asks for ---- */
 
 int reload_begin(struct cluster *c, unsigned canary, uint32_t hold_ms, char *const *base, char *const *more)

@@ -41,6 +41,7 @@ const char *reload_phase(const struct cluster *c); /* "rolling", "canary", "hold
 /* ---- slot.c tells ---- */
 
 void reload_consider(struct cluster *c);
+void reload_worker_leaves(struct umbel_worker *w); /* a successor, by its own wish */
 void reload_worker_dead(struct umbel_worker *w, const struct death *d);
 
 #endif

@@ -60,6 +60,7 @@ static void action_start(struct slot *slot)
 	struct death d = {.code = -1, .signal = -1};
 	struct cluster *c = slot->cluster;
 
+	slot->due_ms = 0;
 	slot->start_error = start(slot, slot->generation, &slot->worker);
 	if (slot->start_error == 0)
 		return;
@@ -93,12 +94,14 @@ static void on_due(uv_timer_t *timer)
 static void action_arm(struct slot *slot)
 {
 	struct cluster *c = slot->cluster;
-	uint32_t ms = life_backoff_ms(slot->streak.crashes, cluster_chance(c));
+	const struct streak *s = &slot->streak;
+	unsigned ends = s->crashes > s->early ? s->crashes : s->early;
+	uint32_t ms = life_backoff_ms(ends, cluster_chance(c));
 
 	slot->due_ms = uv_now(&c->loop) + ms;
 	uv_timer_start(&slot->timer, on_due, ms, 0);
-	cluster_note(c, slot->number, "backoff", "%u crashes in a row, next start in %.1f s",
-		     slot->streak.crashes, ms / 1000.0);
+	cluster_note(c, slot->number, "backoff", "%u %s in a row, next start in %.1f s", ends,
+		     s->crashes == ends ? "crashes" : "ends before ready", ms / 1000.0);
 }
 
 static void leave(struct slot *slot, struct umbel_worker **w)
@@ -119,6 +122,9 @@ static void action_adopt(struct slot *slot)
 	slot->worker = slot->next;
 	slot->next = NULL;
 	slot->recycling = false;
+	slot->due_ms = 0;
+	if (slot->worker->soaked)
+		slot->streak = (struct streak){0};
 	generation_unref(slot->generation);
 	slot->generation = generation_ref(slot->worker->generation);
 	/* This first: somebody has to take while the other leaves. */
@@ -147,14 +153,14 @@ static void action_ask_all(struct slot *slot)
 static void action_clear(struct slot *slot)
 {
 	uv_timer_stop(&slot->timer);
-	slot->streak = (struct streak){0, 0};
+	slot->streak = (struct streak){0};
 	cluster_lost_slot(slot->cluster);
 }
 
 static void action_tell_failed(struct slot *slot)
 {
 	cluster_note(slot->cluster, slot->number, "failed",
-		     "failed: %u workers in a row ended before they were ready", slot->streak.unready);
+		     "%u workers in a row ended before they were ready", slot->streak.unready);
 	cluster_lost_slot(slot->cluster);
 }
 
@@ -196,7 +202,7 @@ int slot_want(struct slot *slot, char *const *env, bool kept, struct umbel_worke
 	slot->env = copy;
 	set_generation(slot, c->generation);
 	uv_timer_stop(&slot->timer);
-	slot->streak = (struct streak){0, 0};
+	slot->streak = (struct streak){0};
 	slot->kept = kept;
 	slot->on_request = true;
 	happens(slot, SLOT_WANT);
@@ -237,7 +243,7 @@ int slot_replace(struct slot *slot, struct generation *g)
 	case SLOT_BACKOFF:
 	case SLOT_FAILED:
 		set_generation(slot, g);
-		slot->streak = (struct streak){0, 0};
+		slot->streak = (struct streak){0};
 		uv_timer_stop(&slot->timer);
 		happens(slot, SLOT_WANT);
 		break;
@@ -305,7 +311,7 @@ void slot_worker_soaked(struct umbel_worker *w)
 void slot_worker_proved(struct umbel_worker *w)
 {
 	if (w == w->slot->worker)
-		w->slot->streak = (struct streak){0, 0};
+		w->slot->streak = (struct streak){0};
 }
 
 static void follow(struct slot *slot, const struct death *d)
@@ -317,12 +323,29 @@ static void follow(struct slot *slot, const struct death *d)
 	happens(slot, event);
 }
 
+/* The predecessor serves again at once, not when this one is dead. */
+static void successor_leaves(struct umbel_worker *w)
+{
+	struct slot *slot = w->slot;
+
+	if (!slot->recycling) {
+		reload_worker_leaves(w);
+		return;
+	}
+	slot_keep(slot);
+	limits_put_off(slot);
+}
+
 /* Somebody has to serve meanwhile. One at a time: who leaves again and again must not fill the machine. */
 void slot_worker_leaves(struct umbel_worker *w)
 {
 	const struct death d = {.code = 0, .signal = -1, .left = w->handed > 0, .was_ready = w->was_ready};
 	struct slot *slot = w->slot;
 
+	if (w == slot->next) {
+		successor_leaves(w);
+		return;
+	}
 	if (w != slot->worker || slot->next || slot->leaving > 0 || !w->was_ready)
 		return;
 	slot->worker = NULL;

@@ -353,7 +353,7 @@ static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
 			     was_out_of_memory(w->cluster),
 	    .asked = w->asked_by_us,
-	    .left = w->asked && w->handed > 0,
+	    .left = w->asked && w->handed > 0 && !(exited && info->si_status != 0),
 	    .was_ready = w->was_ready,
 	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
 	};
