@@ -109,6 +109,7 @@ static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 	struct watched *p = calloc(1, sizeof(*p));
 	char prefix[32];
 
+	r->any_started = true;
 	snprintf(prefix, sizeof(prefix), "[%d] ", umbel_worker_slot(e->worker));
 	if (p) {
 		p->out = pipe_open(r->out, private_take_stdio(e->worker, 1), prefix, NULL, &p->out);
@@ -193,7 +194,6 @@ static void note_bad_end(struct run *r, const struct umbel_event *e, const char 
 	const struct watched *p = *umbel_worker_data(e->worker);
 	bool ready = p && p->was_ready;
 
-	r->any_bad |= !e->exit.asked && e->exit.code != 0 && !is_wanted_code(r, e->exit.code);
 	snprintf(r->last_error, sizeof(r->last_error), "the last one %s%s", how,
 		 e->exit.code == 0 && !ready ? " without ever listening: umbel is for servers" : "");
 	if (p)
@@ -214,7 +214,8 @@ static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *da
 	if (!left)
 		note_bad_end(r, e, text);
 	say_of(r, e->worker, left, text);
-	report_note_exit(&r->report, umbel_worker_slot(e->worker), text);
+	report_note_exit(&r->report, umbel_worker_slot(e->worker), text,
+			 !e->exit.asked && e->exit.code != 0 && !is_wanted_code(r, e->exit.code));
 	record_exit(r, e, text);
 }
 
@@ -250,6 +251,8 @@ static void on_note(int slot, const char *what, const char *text, void *data)
 	struct run *r = data;
 	char line[800];
 
+	if (strcmp(what, "scale") == 0 && !r->any_started)
+		return; /* the first line has said it */
 	if (strcmp(what, "reload") == 0)
 		r->last_tail.count = 0; /* who ends from now on may be its reason */
 	if (slot)
@@ -286,7 +289,7 @@ static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
 	if (r->stopping || private_wanted(u) > 0 || r->report.scaled_to == 0 ||
 	    r->settings.queue_when_empty)
 		return;
-	if (r->any_bad) {
+	if (report_any_bad(&r->report)) {
 		run_fail(r, EXIT_FAILED, "every worker has ended, and none is to follow");
 		return;
 	}

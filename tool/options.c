@@ -178,18 +178,9 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *name_of(int option)
-{
-	for (const struct option *o = options; o->name; o++)
-		if (o->val == option)
-			return o->name;
-	return "?";
-}
-
-static int time_option(struct run *r, int option, const char *value)
+static int time_option(struct run *r, int option, const char *name, const char *value)
 {
 	struct umbel_settings *s = &r->settings;
-	const char *name = name_of(option);
 
 	switch (option) {
 	case GRACE:
@@ -207,7 +198,7 @@ static int time_option(struct run *r, int option, const char *value)
 	}
 }
 
-static int number_option(struct run *r, int option, const char *value)
+static int number_option(struct run *r, int option, const char *name, const char *value)
 {
 	struct umbel_settings *s = &r->settings;
 	uint64_t number = 0;
@@ -217,11 +208,11 @@ static int number_option(struct run *r, int option, const char *value)
 	case MEMORY:
 		if (parse_size(value, &s->recycle_bytes) == 0)
 			return 0;
-		return complain("--%s %s: it must be a size such as 300M, 2G", name_of(option), value);
+		return complain("--%s %s: it must be a size such as 300M, 2G", name, value);
 	case CONNECTIONS:
-		return set_number(name_of(option), value, UINT32_MAX, &s->recycle_connections);
+		return set_number(name, value, UINT32_MAX, &s->recycle_connections);
 	default:
-		status = set_number(name_of(option), value, UINT32_MAX, &number);
+		status = set_number(name, value, UINT32_MAX, &number);
 		s->max_failures = (uint32_t)number;
 		return status;
 	}
@@ -248,7 +239,8 @@ static int flag_option(struct run *r, int option)
 	return 0;
 }
 
-static int one_option(struct run *r, int option, char *value)
+/* name: as it was typed; one may have two. */
+static int one_option(struct run *r, int option, const char *name, char *value)
 {
 	switch (option) {
 	case 'n':
@@ -276,30 +268,30 @@ static int one_option(struct run *r, int option, char *value)
 	case MEMORY:
 	case CONNECTIONS:
 	case MAX_FAILURES:
-		return number_option(r, option, value);
+		return number_option(r, option, name, value);
 	case SHUTDOWN_MESSAGE:
 	case SIGNAL_FIRST:
 	case WAIT_READY:
 	case NO_PRELOAD:
 		return flag_option(r, option);
 	default:
-		return time_option(r, option, value);
+		return time_option(r, option, name, value);
 	}
 }
 
 int options_parse(struct run *r, int argc, char **argv)
 {
-	int option, err = 0;
+	int option, index = 0, err = 0;
 
 	opterr = 0;
 	/* "+": the program's options are its own. ":": we say what is missing. */
-	while (!err && (option = getopt_long(argc, argv, "+:n:", options, NULL)) != -1) {
+	while (!err && (option = getopt_long(argc, argv, "+:n:", options, &index)) != -1) {
 		if (option == ':')
 			return complain("%s needs a value", argv[optind - 1]);
 		if (option == '?')
 			return complain("unknown option %s; 'umbel help run' lists them",
 					argv[optind - 1]);
-		err = one_option(r, option, optarg);
+		err = one_option(r, option, options[index].name, optarg);
 	}
 	if (err)
 		return err;

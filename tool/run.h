@@ -39,7 +39,7 @@ struct run {
 	char **env; /* --env, NULL-terminated */
 	int stop_codes[257];
 	bool any_ran;
-	bool any_bad; /* a worker has ended badly, and nobody here asked it to */
+	bool any_started;
 	bool stopping;
 	int status;
 	char last_error[512]; /* of a worker; why the app failed */

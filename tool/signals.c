@@ -87,13 +87,12 @@ static void scale_by(struct run *r, int change)
 
 	if (r->stopping)
 		return;
-	if (count < 1 || umbel_scale(r->umbel, count) < 0) {
-		snprintf(text, sizeof(text), "%d worker%s: %s", was, was == 1 ? "" : "s",
-			 count < 1 ? "one is the fewest by a signal" : umbel_reason(r->umbel));
-	} else {
+	if (count >= 1 && umbel_scale(r->umbel, count) == 0) {
 		r->report.scaled_to = count;
-		snprintf(text, sizeof(text), "%d worker%s, %d before", count, count == 1 ? "" : "s", was);
+		return;
 	}
+	snprintf(text, sizeof(text), "scale: %d worker%s: %s", was, was == 1 ? "" : "s",
+		 count < 1 ? "one is the fewest by a signal" : umbel_reason(r->umbel));
 	run_say(r, text);
 }
 

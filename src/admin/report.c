@@ -43,12 +43,24 @@ static struct slot_note *note_of(struct report *r, int slot)
 	return n;
 }
 
-void report_note_exit(struct report *r, int slot, const char *how)
+void report_note_exit(struct report *r, int slot, const char *how, bool bad)
 {
 	struct slot_note *n = note_of(r, slot);
 
-	if (n)
-		snprintf(n->last_exit, sizeof(n->last_exit), "%s", how);
+	if (!n)
+		return;
+	snprintf(n->last_exit, sizeof(n->last_exit), "%s", how);
+	n->bad_exit = bad;
+}
+
+bool report_any_bad(const struct report *r)
+{
+	const struct slot_note *n;
+
+	TAILQ_FOREACH (n, &r->slots, link)
+		if (n->bad_exit)
+			return true;
+	return false;
 }
 
 const char *report_state_name(enum umbel_state state)

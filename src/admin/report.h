@@ -14,6 +14,7 @@ struct slot_note {
 	TAILQ_ENTRY(slot_note) link;
 	int slot;
 	char last_exit[128]; /* "" none */
+	bool bad_exit;
 	pid_t sampled_pid;
 	uint64_t sampled_ticks;
 	int64_t sampled_ms;
@@ -32,7 +33,9 @@ struct report {
 void report_init(struct report *r, const char *name, struct umbel *u);
 void report_finish(struct report *r);
 
-void report_note_exit(struct report *r, int slot, const char *how);
+/* bad: by its own doing, and not as the operator wants it. */
+void report_note_exit(struct report *r, int slot, const char *how, bool bad);
+bool report_any_bad(const struct report *r); /* whether the last end in some slot was */
 struct json_t *report_status(struct report *r);                         /* new reference, or NULL */
 struct json_t *report_event(const struct umbel_event *e);               /* new reference, or NULL */
 struct json_t *report_text(const char *text); /* a string; what is not UTF-8 in it becomes '?' */

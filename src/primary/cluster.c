@@ -183,6 +183,8 @@ int cluster_scale(struct cluster *c, int workers)
 				  CLUSTER_MAX_SLOTS);
 	if (c->stopping)
 		return reason_set(c->reason, -ESHUTDOWN, "the cluster is stopping");
+	cluster_note(c, 0, "scale", "%d worker%s, %d before", workers, workers == 1 ? "" : "s",
+		     cluster_wanted(c));
 	c->settings.respawn = true;
 	for (int i = workers; i < c->slot_count; i++)
 		slot_retire(c->slots[i]);
