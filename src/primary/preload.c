@@ -69,6 +69,21 @@ static const char *value_in(char *const *vector, const char *so_far)
 	return so_far;
 }
 
+/* Node's permission model: it would have to allow our file too. */
+static bool has_permissions(char *const *argv, const char *value)
+{
+	static const char *const flags[] = {"--permission", "--experimental-permission"};
+
+	for (size_t i = 0; i < 2; i++) {
+		if (strstr(value, flags[i]))
+			return true;
+		for (char *const *a = argv; a && *a; a++)
+			if (strcmp(*a, flags[i]) == 0)
+				return true;
+	}
+	return false;
+}
+
 /* Node splits the value at spaces; in double quotes a backslash escapes. */
 char *preload_value(const char *old_value, const char *path)
 {
@@ -91,7 +106,8 @@ char *preload_value(const char *old_value, const char *path)
 	return text;
 }
 
-char *preload_options(char *const *base, char *const *const *more, size_t count, bool for_other_user)
+char *preload_options(char *const *base, char *const *const *more, size_t count, char *const *argv,
+		      bool for_other_user)
 {
 	const char *value = value_in(base, "");
 	char path[PATH_MAX];
@@ -100,5 +116,7 @@ char *preload_options(char *const *base, char *const *const *more, size_t count,
 		return NULL;
 	for (size_t i = 0; i < count; i++)
 		value = value_in(more[i], value);
+	if (has_permissions(argv, value))
+		return NULL;
 	return preload_value(value, path);
 }

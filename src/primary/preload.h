@@ -8,8 +8,9 @@
 
 /* "NODE_OPTIONS=..." with what the worker would get (the last of `more`'s vectors that has it, else base)
  * and ours behind; malloc()ed. NULL: there is no preload to be found, or, for another user, none that
- * everybody may read; then Node must not be told of it, because it would not start. */
-char *preload_options(char *const *base, char *const *const *more, size_t count, bool for_other_user);
+ * everybody may read, or argv or the variable turn on Node's permission model, which may forbid it; then Node must not be told of it, because it would not start. */
+char *preload_options(char *const *base, char *const *const *more, size_t count, char *const *argv,
+		      bool for_other_user);
 
 /* For tests: the value for a path. */
 char *preload_value(const char *old_value, const char *path);

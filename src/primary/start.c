@@ -41,7 +41,7 @@ static int build_environment(const struct umbel_worker *w, char ***ret)
 	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu", settings->max_message);
 	snprintf(grace, sizeof(grace), "UMBEL_GRACE_MS=%u", settings->grace_ms);
 	if (w->kind == KIND_NODE && settings->node_preload) {
-		preload = preload_options(base, more, 3, w->is_other_user);
+		preload = preload_options(base, more, 3, settings->argv, w->is_other_user);
 		node[3] = preload;
 	}
 	err = environment_build(base, more, sizeof(more) / sizeof(more[0]), ret);

@@ -34,6 +34,7 @@ const server = {
 	net: () => require('net').createServer(echo),
 }[kind]();
 
+server.keepAliveTimeout = 60000; // no test shall see Node end a connection by itself
 server.on('upgrade', (req, socket) => {
 	socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
 	echo(socket);

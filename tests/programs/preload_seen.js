@@ -1,6 +1,6 @@
 'use strict';
 // Prints what a program can see of its surroundings, from the main thread, from a worker thread
-// and from two kinds of children, and ends by itself.
+// and from two kinds of children; leaves the cluster and ends by itself.
 const childProcess = require('child_process');
 const { Worker, isMainThread } = require('worker_threads');
 
@@ -18,7 +18,12 @@ if (!isMainThread) {
 	look(process.argv[2]);
 } else {
 	look('main');
-	const next = (steps) => steps.length && steps[0]().on('exit', () => next(steps.slice(1)));
+	const next = ([first, ...rest]) => {
+		if (first)
+			first().on('exit', () => next(rest));
+		else
+			process.disconnect();
+	};
 	const inherit = { stdio: 'inherit' };
 	next([
 		() => new Worker(__filename),
