@@ -1,4 +1,5 @@
-"""`make bench` works: every row has figures. Which figures is not a matter for a test."""
+"""`make bench` and `make bench-reload` work: every row has figures. Which figures is not a matter for a test,
+except that no request fails in a reload."""
 import re
 import subprocess
 import sys
@@ -40,3 +41,14 @@ def test_an_unknown_row_is_refused(environment):
     done = bench(environment, "speed")
     assert done.returncode == 2
     assert "no row speed" in done.stderr
+
+
+@pytest.mark.deadline(120)
+def test_a_quick_run_of_reloads(environment, token):
+    """umbel's own column: good code and a crash at boot, without a failed request."""
+    done = subprocess.run([sys.executable, ROOT / "bench" / "reload.py", "--quick"],
+                          capture_output=True, text=True, timeout=100 * SLOW,
+                          env=environment | {"UMBEL_BUILD": str(BUILD)})
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert not processes(token)
