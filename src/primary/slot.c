@@ -339,7 +339,8 @@ static void successor_leaves(struct umbel_worker *w)
 /* Somebody has to serve meanwhile. One at a time: who leaves again and again must not fill the machine. */
 void slot_worker_leaves(struct umbel_worker *w)
 {
-	const struct death d = {.code = 0, .signal = -1, .left = w->handed > 0, .was_ready = w->was_ready};
+	const struct death d = {.code = 0, .signal = -1, .left = w->handed > 0, .was_ready = true,
+				.ready_ms = (int64_t)(worker_now_ms() - w->ready_ms)};
 	struct slot *slot = w->slot;
 
 	if (w == slot->next) {

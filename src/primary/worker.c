@@ -187,6 +187,9 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		w->soaked = true;
 		slot_worker_soaked(w);
 		break;
+	case DEADLINE_PARTED:
+		worker_happens(w, WORKER_LEAVES);
+		break;
 	case DEADLINE_CUT:
 		dialogue_disconnect_when_idle(w);
 		break;
@@ -260,10 +263,14 @@ void worker_part(struct umbel_worker *w)
 		handoff_give_back_all(w);
 		events_add(w->cluster->events, UMBEL_DISCONNECT, w, "", 0);
 	}
+	if (!w->online || w->state == UMBEL_STATE_DEAD)
+		return;
 	/* Drained: a timer or a connection to a database would keep it alive for ever. One that was not
-	 * asked has its grace for what it does without us. */
-	if (w->online)
-		worker_happens(w, w->asked_by_us ? WORKER_DRAINED : WORKER_LEAVES);
+	 * asked is mostly dead, and its pidfd is about to say so: only if it lives on it has left. */
+	if (w->asked_by_us)
+		worker_happens(w, WORKER_DRAINED);
+	else
+		worker_deadline(w, DEADLINE_PARTED, LAST_STEPS_MS);
 }
 
 static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struct death *d)

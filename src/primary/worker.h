@@ -20,6 +20,7 @@ enum worker_deadline {
 	DEADLINE_READY,  /* it is late */
 	DEADLINE_PROOF,  /* it has lived for settings.min_up_ms; one without a channel is ready then */
 	DEADLINE_SOAK,   /* it has been ready for long enough */
+	DEADLINE_PARTED, /* it lives on without its channel */
 	DEADLINE_CUT,    /* its responses were marked for long enough: act:disconnect */
 	DEADLINE_SIGNAL, /* libumbel's last steps after umbel_run() are over: the stop signal */
 	DEADLINE_GRACE,
