@@ -20,8 +20,8 @@ TESTS = BUILD / "tests" / "programs"
 KINDS = {"node": ["node", PROGRAMS / "keepalive.js"], "c": [TESTS / "keepalive"]}
 NAME = "torture"
 
-# Low, so that a reload takes no longer than it must.
-OPTIONS = ["--soak", "100ms", "--ready-timeout", f"{3 * SLOW}s"]
+# Low, so that a reload takes no longer than it must. A program has to boot beside a saturating load.
+OPTIONS = ["--soak", "100ms", "--ready-timeout", f"{10 * SLOW}s"]
 
 
 class Skip(Exception):

@@ -6,13 +6,12 @@ import signal
 import time
 from collections import Counter
 
-from app import NAME, App, children
-from harness import SLOW, wait_until
+from app import NAME, OPTIONS, App, children
+from harness import wait_until
 from load import Wrk, loading
 
 WORKERS = 4
 MOST = 6
-OPTIONS = ["--soak", "100ms", "--ready-timeout", f"{3 * SLOW}s", "--grace", "5s"]
 
 
 class Monkey:
@@ -142,7 +141,7 @@ def resident_kb(pid):
 
 
 def under_load(kind, seconds):
-    with App(kind, workers=WORKERS, options=OPTIONS) as app:
+    with App(kind, workers=WORKERS, options=[*OPTIONS, "--grace", "5s"]) as app:
         app.wait_settled(WORKERS)
         before, memory = app.descriptors(), resident_kb(app.pid)
         monkey = Monkey(app)

@@ -40,17 +40,18 @@ def kill_one(app):
 
 
 def under_client(kind, closes, count):
-    kernel, taken = Kernel(), 0
+    kernel, taken = Kernel("ListenOverflows", "ListenDrops"), 0
     with App(kind, DELAY_MS, workers=WORKERS) as app:
         with loading(Wrk(app.port, closes)) as load:
             for _ in range(count):
                 taken += kill_one(app)
             status = app.wait_settled(WORKERS)
-            said = kernel.check("ListenOverflows", "ListenDrops")
+            kernel.end()
             done = load.stop()
         backoffs = len(app.run.find("next start in"))
         crashes = [slot["crashes"] for slot in status["slots"]]
         killed = len(app.run.find("killed by SIGKILL"))
+    said = kernel.check(done)
     allowed = taken + (LANE * -(-count // KILLS) if kind == "c" else 0)
     text = (f"{count} kills, {done.requests} requests, {done.failed} failed, the dead had taken {taken}; "
             f"back-off {backoffs} times; {said}")

@@ -1,5 +1,4 @@
 """Clients that load one port, and what the kernel says about it meanwhile. Loopback only."""
-import os
 import re
 import signal
 import subprocess
@@ -7,21 +6,23 @@ import threading
 from collections import namedtuple
 from pathlib import Path
 
+import network
 from app import BUILD, SLOW
 from harness import wait_until
 
 Load = namedtuple("Load", "requests failed seconds said")
 
 COUNTERS = ["ListenOverflows", "ListenDrops", "OutRsts"]
+EVIDENCE = ["EstabResets", "AttemptFails", "TCPAbortOnClose", "TCPAbortOnData", "RetransSegs"]
 
 
 class Kernel:
-    """What the kernel has counted since this was made. Other processes count too, unless the network
-    namespace is our own."""
+    """What the kernel has counted between two moments: made, and end(). Other processes count too, unless
+    the network namespace is our own."""
 
-    def __init__(self):
-        self.private = os.environ.get("TORTURE_NETWORK") == "private"
-        self.before = self._read()
+    def __init__(self, *names):
+        self.names = names or COUNTERS
+        self.before, self.counted = self._read(), None
 
     @staticmethod
     def _read():
@@ -30,19 +31,20 @@ class Kernel:
             lines = Path("/proc/self/net", name).read_text().splitlines()
             for names, values in zip(lines[::2], lines[1::2]):
                 found.update(zip(names.split()[1:], values.split()[1:]))
-        return {name: int(found[name]) for name in COUNTERS}
+        return {name: int(found[name]) for name in COUNTERS + EVIDENCE}
 
-    def counted(self, *names):
+    def end(self):
+        """Before the client ends, which resets connections."""
         now = self._read()
-        return {name: now[name] - self.before[name] for name in names or COUNTERS}
+        self.counted = {name: now[name] - self.before[name] for name in now}
 
-    def check(self, *names):
-        """The same as text; none of them may have grown."""
-        if not self.private:
+    def check(self, context=""):
+        """Nothing may have been counted; returns this as text. context is said when it is not so."""
+        if not network.is_private():
             return "kernel not asked (no network namespace of our own)"
-        counted = self.counted(*names)
-        text = ", ".join(f"{name} {count}" for name, count in counted.items())
-        assert not any(counted.values()), f"the kernel counted {text}"
+        text = ", ".join(f"{name} {self.counted[name]}" for name in self.names)
+        assert not any(self.counted[name] for name in self.names), \
+            f"the kernel counted {self.counted}\n{context}"
         return text
 
 

@@ -6,8 +6,6 @@ from app import App
 from harness import wait_until
 from load import CLIENTS, Kernel, OpenLoop, Wrk, loading, wait_quiet
 
-WORKERS = 4
-
 
 def reload_once(app):
     """A new generation, and nobody of the old one."""
@@ -17,7 +15,7 @@ def reload_once(app):
     old = {w["pid"] for w in before["workers"]}
     new = {w["pid"] for w in after["workers"] if w["state"] == "ready"}
     assert after["generation"] == before["generation"] + 1, f"generation {after['generation']}"
-    assert len(new) == WORKERS and not new & old, f"workers {old}, after a reload {new}"
+    assert len(new) == app.workers and not new & old, f"workers {old}, after a reload {new}"
 
 
 def under_client(app, client, count):
@@ -28,8 +26,9 @@ def under_client(app, client, count):
         for _ in range(count):
             reload_once(app)
         took = time.monotonic() - began
-        said = kernel.check()  # before the client ends, which resets connections
+        kernel.end()
         done = load.stop()
+    said = kernel.check(f"in {took:.1f} s, the client saw {done}")
     assert done.failed == 0, f"{done.failed} of {done.requests} requests failed\n{done.said}"
     # A client that stood still would have seen no failure either.
     assert done.requests > 50 * took, f"only {done.requests} requests in {took:.0f} s\n{done.said}"
@@ -58,11 +57,11 @@ def latency(app, seconds):
                   f"0 of {sent} failed")
 
 
-def run(say, count, seconds, requests):
+def run(say, workers, count, seconds, requests):
     total = 0
     for kind in ("node", "c"):
-        with App(kind, workers=WORKERS) as app:
-            app.wait_settled(WORKERS)
+        with App(kind, workers=workers) as app:
+            app.wait_settled(workers)
             for client in CLIENTS:
                 done, text = under_client(app, client, count)
                 total += done
