@@ -106,16 +106,16 @@ def test_no_such_app(app):
 
 def test_signals(app):
     app.send(signal.SIGTTIN)
-    app.wait_for("^umbel: 3 workers, 2 before$")
+    app.wait_for("^umbel: scale: 3 workers, 2 before$")
     check_workers(app, {1, 2, 3})
     app.send(signal.SIGTTOU)
-    app.wait_for("^umbel: 2 workers, 3 before$")
+    app.wait_for("^umbel: scale: 2 workers, 3 before$")
     assert check_workers(app, {1, 2}) == app.pids
     app.send(signal.SIGTTOU)
-    app.wait_for("^umbel: 1 worker, 2 before$")
+    app.wait_for("^umbel: scale: 1 worker, 2 before$")
     check_workers(app, {1})
     app.send(signal.SIGTTOU)
-    app.wait_for("^umbel: 1 worker: one is the fewest by a signal$")
+    app.wait_for("^umbel: scale: 1 worker: one is the fewest by a signal$")
     assert check_workers(app, {1}) == {1: app.pids[1]}
 
 
