@@ -21,8 +21,11 @@ static inline bool signal_is_repeated(struct last_signal *last, const struct sig
 	struct last_signal before = *last;
 
 	*last = (struct last_signal){info->ssi_signo, info->ssi_pid, now_ms};
-	return info->ssi_code == SI_USER && info->ssi_signo == before.signo &&
-	       info->ssi_pid == before.from && now_ms - before.at_ms < SAME_MS;
+	/* One worker more, and another: these are two. */
+	if (info->ssi_signo == SIGTTIN || info->ssi_signo == SIGTTOU || info->ssi_code != SI_USER)
+		return false;
+	return info->ssi_signo == before.signo && info->ssi_pid == before.from &&
+	       now_ms - before.at_ms < SAME_MS;
 }
 
 #endif

@@ -197,6 +197,8 @@ def test_events(app):
         while not follower.has_begun():  # deaths before it was connected are not told
             os.kill(pid, signal.SIGKILL)
             pid = app.wait_successor(2, pid)
+        os.kill(pid, signal.SIGKILL)  # the first line may have been of a start
+        app.wait_successor(2, pid)
         ended = follower.wait_for("exit")
         assert (ended["signal"], ended["slot"], ended["asked"]) == ("KILL", 2, False)
         started = follower.wait_for("fork")
@@ -218,7 +220,7 @@ def test_events(app):
 def test_decisions_are_events(app):
     events = Events(app)
     for _ in range(2):
-        os.kill(app.slots(listening=True)[1], signal.SIGSEGV)
+        os.kill(wait_until(lambda: app.slots(listening=True).get(1), "slot 1 to listen"), signal.SIGSEGV)
         events.wait_for("ready")
     assert verb(app, "reload", "app").returncode == 0
     assert events.wait_for("reloaded")["error"] == 0
