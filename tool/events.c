@@ -56,7 +56,7 @@ void run_say_start(struct run *r)
 	char command[1024], text[1200];
 
 	join_command(r, command, sizeof(command));
-	snprintf(text, sizeof(text), "%s: %d worker%s: %s", r->name, r->count, r->count == 1 ? "" : "s",
+	snprintf(text, sizeof(text), "%s: %d worker%s: %s", r->name, r->count, plural(r->count),
 		 command);
 	run_say(r, text);
 }
@@ -309,7 +309,7 @@ void run_stop(struct run *r)
 	umbel_stop(r->umbel);
 	if (!first || count == 0)
 		return;
-	snprintf(text, sizeof(text), "stopping %d worker%s", count, count == 1 ? "" : "s");
+	snprintf(text, sizeof(text), "stopping %d worker%s", count, plural(count));
 	run_say(r, text);
 }
 

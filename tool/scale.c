@@ -42,7 +42,7 @@ static int scale_verb(int argc, char **argv)
 	if (status)
 		return status;
 	now = json_integer_value(json_object_get(answer, "workers"));
-	printf("%s: %lld worker%s, %lld before\n", argv[1], now, now == 1 ? "" : "s",
+	printf("%s: %lld worker%s, %lld before\n", argv[1], now, plural(now),
 	       (long long)json_integer_value(json_object_get(answer, "was")));
 	json_decref(answer);
 	channel_close(&channel);

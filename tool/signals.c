@@ -91,7 +91,7 @@ static void scale_by(struct run *r, int change)
 		r->report.scaled_to = count;
 		return;
 	}
-	snprintf(text, sizeof(text), "scale: %d worker%s: %s", was, was == 1 ? "" : "s",
+	snprintf(text, sizeof(text), "scale: %d worker%s: %s", was, plural(was),
 		 count < 1 ? "one is the fewest by a signal" : umbel_reason(r->umbel));
 	run_say(r, text);
 }

@@ -82,8 +82,9 @@ static void print_status(const json_t *status)
 	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
 	       number(status, "pid"), text(status, "policy"), text(status, "version"));
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
-		printf("%s: %s, workers %lld, connections %lld\n", text(each, "address"),
-		       text(each, "policy"), number(each, "workers"), number(each, "handed"));
+		printf("%s: %s, %lld worker%s, %lld connection%s\n", text(each, "address"),
+		       text(each, "policy"), number(each, "workers"), plural(number(each, "workers")),
+		       number(each, "handed"), plural(number(each, "handed")));
 	print_reload(json_object_get(status, "reload"));
 	printf("\n%4s %8s  %-8s %4s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "GEN", "UP",
 	       "CPU", "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");

@@ -132,6 +132,11 @@ const char *clean_text(const json_t *object, const char *member)
 	return clean(text);
 }
 
+const char *plural(long long count)
+{
+	return count == 1 ? "" : "s";
+}
+
 int is_name(const char *text)
 {
 	size_t len = strlen(text);

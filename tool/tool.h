@@ -56,6 +56,9 @@ char *clean(char *text);
 struct json_t;
 const char *clean_text(const struct json_t *object, const char *member);
 
+/* "s", but not for one. */
+const char *plural(long long count);
+
 /* Whether text may be the name of an app: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. */
 int is_name(const char *text);
 

@@ -33,7 +33,7 @@ static void print_exit(const json_t *record)
 	       clean_text(record, "text"),
 	       json_is_true(json_object_get(record, "asked")) ? "it was asked to" : "nobody here asked it to",
 	       json_is_true(json_object_get(record, "was_ready")) ? "" : "; it was never ready",
-	       handed, handed == 1 ? "" : "s");
+	       handed, plural(handed));
 }
 
 static void print_record(const json_t *record)

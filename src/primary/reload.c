@@ -190,7 +190,7 @@ static bool take_step(struct cluster *c, struct plan_step step)
 	case PLAN_TRY:
 		cluster_note(c, slot->number, "trial", "pid %d serves on trial, pid %d waits",
 			     (int)slot->next->pid, (int)slot->worker->pid);
-		slot_try(slot, true);
+		slot_try(slot);
 		return true;
 	case PLAN_TURN:
 		cluster_note(c, slot->number, "turn", "pid %d takes over from pid %d",

@@ -260,15 +260,10 @@ void slot_revert(struct slot *slot, struct generation *g)
 		happens(slot, SLOT_REPLACE);
 }
 
-void slot_try(struct slot *slot, bool try)
+void slot_try(struct slot *slot)
 {
-	if (!slot->next)
-		return;
-	if (try && slot->worker)
-		slot->worker->takes = false;
-	else if (slot->worker)
-		worker_set_takes(slot->worker, true);
-	worker_set_takes(slot->next, try);
+	worker_set_takes(slot->next, true); /* this first: somebody has to take */
+	worker_set_takes(slot->worker, false);
 }
 
 void slot_turn(struct slot *slot)

@@ -42,7 +42,7 @@ int slot_replace(struct slot *slot, struct generation *g);
 
 /* Its next start is of g, and a worker that is not ready yet gives way. */
 void slot_revert(struct slot *slot, struct generation *g);
-void slot_try(struct slot *slot, bool try);  /* the successor serves, and its predecessor waits; or back */
+void slot_try(struct slot *slot);   /* the successor serves, and its predecessor waits */
 void slot_turn(struct slot *slot);           /* the successor takes the place, the predecessor leaves */
 void slot_keep(struct slot *slot);           /* the successor leaves, the predecessor goes on */
 
