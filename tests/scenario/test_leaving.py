@@ -126,7 +126,7 @@ def test_grace(umbel, port, database, words):
     held = hold(run, port, 1) if "busy" in words else []
     begin = time.monotonic()
     assert run.stop() == 0
-    assert 0.65 < time.monotonic() - begin < 0.7 + 1.5 * SLOW
+    assert 0.65 < time.monotonic() - begin < 0.7 + 1 * SLOW
     assert run.find(rf"^umbel: slot 1: pid {run.pids[1]} did not leave within its grace: SIGKILL$")
     assert run.find(rf"^umbel: slot 1 pid {run.pids[1]} killed by SIGKILL after ")
     for request in held:
@@ -139,7 +139,7 @@ def test_grace_of_a_c_worker(umbel, port):
     client = Talk(port)
     begin = time.monotonic()
     assert run.stop() == 0
-    assert 0.65 < time.monotonic() - begin < 0.7 + 1.5 * SLOW
+    assert 0.65 < time.monotonic() - begin < 0.7 + 1 * SLOW
     assert run.find("did not leave within its grace: SIGKILL$") and run.find("killed by SIGKILL")
     client.socket.close()
 
@@ -164,7 +164,7 @@ def test_who_leaves_by_its_own_wish_has_its_grace_too(umbel, port, database):
     os.kill(run.pids[1], signal.SIGUSR2)
     ended = events.wait_for("exit")
     events.close()
-    assert 0.65 < time.monotonic() - begin < 0.7 + 1.5 * SLOW
+    assert 0.65 < time.monotonic() - begin < 0.7 + 1 * SLOW
     assert (ended["pid"], ended["signal"], ended["asked"]) == (run.pids[1], "KILL", True)
     assert run.find("did not leave within its grace: SIGKILL$")
     assert int(get(port)) == run.wait_successor(1, run.pids[1])
@@ -213,7 +213,7 @@ def test_a_message_that_is_not_heard(umbel, port, database):
     run = leaving(umbel, port, database, n=1, options=["--shutdown-with-message", "--grace", "700ms"])
     begin = time.monotonic()
     assert run.stop() == 0
-    assert 0.65 < time.monotonic() - begin < 0.7 + 1.5 * SLOW
+    assert 0.65 < time.monotonic() - begin < 0.7 + 1 * SLOW
     assert run.find("did not leave within its grace: SIGKILL$")
 
 
