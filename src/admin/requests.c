@@ -58,7 +58,7 @@ static bool find_workers(struct client *c, const json_t *request, int *ret)
 {
 	const json_t *workers = json_object_get(request, "workers"), *add = json_object_get(request, "add");
 	const char *word = json_string_value(workers);
-	json_int_t count;
+	json_int_t change = json_integer_value(add), count;
 
 	if (word && strcmp(word, "max") == 0) {
 		*ret = umbel_parallelism();
@@ -68,8 +68,9 @@ static bool find_workers(struct client *c, const json_t *request, int *ret)
 		client_refuse(c, "scale: it needs \"workers\": a number or \"max\", or \"add\": a number", "");
 		return false;
 	}
-	count = workers ? json_integer_value(workers)
-			: private_wanted(umbel_of(c)) + json_integer_value(add);
+	if (change < -1024 || change > 1024)
+		change = 2048; /* refused, before it overflows */
+	count = workers ? json_integer_value(workers) : private_wanted(umbel_of(c)) + change;
 	if (count < 0 || count > 1024) {
 		client_refuse(c, "scale: that would be fewer than 0 or more than 1024 workers", "");
 		return false;

@@ -13,7 +13,8 @@ from harness import wait_until
 Load = namedtuple("Load", "requests failed seconds said")
 
 COUNTERS = ["ListenOverflows", "ListenDrops", "OutRsts"]
-EVIDENCE = ["EstabResets", "AttemptFails", "TCPAbortOnClose", "TCPAbortOnData", "RetransSegs"]
+HARM = ["EstabResets", "AttemptFails", "TCPAbortOnClose", "TCPAbortOnData"]
+EVIDENCE = [*HARM, "RetransSegs"]
 
 
 class Kernel:
@@ -43,8 +44,13 @@ class Kernel:
         if not network.is_private():
             return "kernel not asked (no network namespace of our own)"
         text = ", ".join(f"{name} {self.counted[name]}" for name in self.names)
-        assert not any(self.counted[name] for name in self.names), \
-            f"the kernel counted {self.counted}\n{context}"
+        bad = [name for name in self.names if self.counted[name]]
+        # A segment that came twice and finds its connection over is answered with a reset that
+        # harms nobody: nothing was established, nothing was aborted.
+        if bad == ["OutRsts"] and self.counted["RetransSegs"] >= self.counted["OutRsts"] and \
+                not any(self.counted[name] for name in HARM):
+            return f"{text} (answers to {self.counted['RetransSegs']} segments sent twice)"
+        assert not bad, f"the kernel counted {self.counted}\n{context}"
         return text
 
 
