@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from c_programs import EXAMPLES, TESTS, WAYS, Talk, greetings, program, start  # noqa: F401
-from harness import is_refused, is_sanitized, stat, wait_until
+from harness import SLOW, is_refused, is_sanitized, stat, wait_until
 from test_deaths import Wrk, connections_of, freeze
 
 both_ways = pytest.mark.parametrize("way", WAYS)
@@ -110,7 +110,7 @@ def test_killed_under_load(umbel, port):
         pytest.skip("examples/hello_http was not built: libmicrohttpd is not here")
     run = umbel("-n", 2, "--", EXAMPLES / "hello_http", port)
     pids = run.wait_listening(2)
-    wrk = Wrk(port, 16, 3, "-H", "Connection: close")
+    wrk = Wrk(port, 16, 3 * SLOW, "-H", "Connection: close")
     for pid in pids.values():
         wait_busy(pid)
     freeze(pids[2])

@@ -59,7 +59,7 @@ def wait_busy(pid):
 def test_killed_under_load(umbel, port, options):
     run = umbel("-n", 2, "--", "node", "app.js", port)
     pids = run.wait_listening(2)
-    wrk = Wrk(port, 16, 4, *options)
+    wrk = Wrk(port, 16, 4 * SLOW, *options)
     for pid in pids.values():
         wait_busy(pid)
     freeze(pids[2])  # so that what it holds can be counted
