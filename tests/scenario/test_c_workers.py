@@ -178,7 +178,7 @@ def test_signal_to_one_worker(start, way, port):
     run, pids = serve(start, way, port)
     os.kill(pids[1], signal.SIGTERM)
     run.wait_successor(1, pids[1])
-    assert run.find(rf"^umbel: slot 1 pid {pids[1]} left ")
+    run.wait_for(rf"^umbel: slot 1 pid {pids[1]} left ")
 
 
 @both_ways
