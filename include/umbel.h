@@ -285,6 +285,9 @@ void **umbel_worker_data(struct umbel_worker *w);                            /* 
 
 /* Serves an address: f is called with each connection. "tcp://:8000" ([::] for both families, 0.0.0.0
  * without IPv6: as Node), "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///path". Hosts are numeric.
+ * "udp://127.0.0.1:53" (hosts as for tcp): f is called once, with the bound socket that the workers share;
+ * it is yours from then on: close(2) it, without umbel_done(), when UMBEL_DRAIN comes or when you like; a
+ * drain does not wait for it. It is non-blocking and has to stay so: all who share it share that too.
  * 0 means asked: UMBEL_LISTENING or UMBEL_FAILED follows. -EEXIST: already served. */
 int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data);
 int umbel_unlisten(struct umbel *u, const char *address); /* same text; -ENOENT: not served */

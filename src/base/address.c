@@ -46,13 +46,14 @@ static int parse_host(const char *text, size_t len, struct address *ret)
 	return 0;
 }
 
-static int parse_tcp(const char *text, struct address *ret, const char **why)
+static int parse_inet(const char *text, enum address_kind kind, struct address *ret, const char **why)
 {
 	const char *colon = strrchr(text, ':');
 
-	ret->kind = ADDRESS_TCP;
+	ret->kind = kind;
 	if (!colon || (*text == '[' && colon < strrchr(text, ']'))) {
-		*why = "the port is missing: tcp://HOST:PORT";
+		*why = kind == ADDRESS_UDP ? "the port is missing: udp://HOST:PORT"
+					   : "the port is missing: tcp://HOST:PORT";
 		return -EINVAL;
 	}
 	ret->port = parse_port(colon + 1);
@@ -95,11 +96,13 @@ int address_parse(const char *text, struct address *ret, const char **why)
 	int r;
 
 	if (strncmp(text, "tcp://", 6) == 0) {
-		r = parse_tcp(text + 6, &a, why);
+		r = parse_inet(text + 6, ADDRESS_TCP, &a, why);
+	} else if (strncmp(text, "udp://", 6) == 0) {
+		r = parse_inet(text + 6, ADDRESS_UDP, &a, why);
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		r = parse_unix(text + 7, &a, why);
 	} else {
-		*why = "an address begins with tcp:// or unix://";
+		*why = "an address begins with tcp://, udp:// or unix://";
 		r = -EINVAL;
 	}
 	if (r < 0)
@@ -110,12 +113,14 @@ int address_parse(const char *text, struct address *ret, const char **why)
 
 char *address_format(const struct address *a, char *out, size_t size)
 {
+	const char *scheme = a->kind == ADDRESS_UDP ? "udp" : "tcp";
+
 	if (a->kind == ADDRESS_UNIX)
 		snprintf(out, size, "unix://%s", a->path);
 	else if (a->family == AF_INET6)
-		snprintf(out, size, "tcp://[%s]:%d", a->host, a->port);
+		snprintf(out, size, "%s://[%s]:%d", scheme, a->host, a->port);
 	else
-		snprintf(out, size, "tcp://%s:%d", a->host, a->port);
+		snprintf(out, size, "%s://%s:%d", scheme, a->host, a->port);
 	return out;
 }
 

@@ -1,4 +1,5 @@
-/* address: the text form of what can be listened on, "tcp://[::1]:8000" or "unix:///path", and back.
+/* address: the text form of what can be listened on, "tcp://[::1]:8000", "udp://127.0.0.1:53" or
+ * "unix:///path", and back.
  * Pure: resolves no names and opens nothing. */
 #ifndef UMBEL_BASE_ADDRESS_H
 #define UMBEL_BASE_ADDRESS_H
@@ -6,7 +7,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-enum address_kind { ADDRESS_TCP, ADDRESS_UNIX };
+enum address_kind { ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_UDP };
 
 #define ADDRESS_HOST_MAX 46   /* INET6_ADDRSTRLEN */
 #define ADDRESS_PATH_MAX 4096 /* PATH_MAX; longer than sun_path is for the binder to solve */
@@ -15,19 +16,20 @@ enum address_kind { ADDRESS_TCP, ADDRESS_UNIX };
 struct address {
 	enum address_kind kind;
 	int family;                  /* AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC: any host, both families */
-	int port;                    /* tcp: 0..65535 */
-	char host[ADDRESS_HOST_MAX]; /* tcp: numeric, "" for any */
+	int port;                    /* tcp, udp: 0..65535 */
+	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, "" for any */
 	char path[ADDRESS_PATH_MAX]; /* unix: absolute */
 };
 
-/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///run/a.sock".
+/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "udp://127.0.0.1:53", "unix:///run/a.sock".
  * 0, or -EINVAL with a sentence in why (a constant): what is wrong and what is allowed. */
 int address_parse(const char *text, struct address *ret, const char **why);
 
 /* The text of an address into out (ADDRESS_TEXT_MAX bytes are always enough). Returns out. */
 char *address_format(const struct address *a, char *out, size_t size);
 
-/* From a socket address as getsockname() gives it. 0, or -EAFNOSUPPORT. */
+/* From a socket address as getsockname() gives it; of IP it is taken for tcp: set the kind if the socket
+ * is udp. 0, or -EAFNOSUPPORT. */
 int address_from_socket(const struct sockaddr_storage *from, socklen_t len, struct address *ret);
 
 #endif

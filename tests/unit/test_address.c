@@ -35,6 +35,9 @@ static const struct {
 	{"tcp://[2001:DB8::A]:00080", AF_INET6, 80, "2001:db8::a", "", "tcp://[2001:db8::a]:80"},
 	{"tcp://[1111:2222:3333:4444:5555:6666:7777:8888]:9", AF_INET6, 9,
 	 "1111:2222:3333:4444:5555:6666:7777:8888", "", NULL},
+	{"udp://:8000", AF_UNSPEC, 8000, "", "", NULL},
+	{"udp://127.0.0.1:53", AF_INET, 53, "127.0.0.1", "", NULL},
+	{"udp://[0::1]:0", AF_INET6, 0, "::1", "", "udp://[::1]:0"},
 	{"unix:///run/a.sock", AF_UNIX, 0, "", "/run/a.sock", NULL},
 	{"unix:///a", AF_UNIX, 0, "", "/a", NULL},
 	{"unix:///with space:and:colon", AF_UNIX, 0, "", "/with space:and:colon", NULL},
@@ -51,7 +54,12 @@ static const struct {
 	{"tcp:/", "tcp://"},
 	{"TCP://:8000", "tcp://"},
 	{" tcp://:8000", "tcp://"},
-	{"udp://:8000", "tcp://"},
+	{"UDP://:8000", "tcp://"},
+	{"udp:8000", "udp://"},
+	{"udp://8000", "udp://HOST"},
+	{"udp://[::1]", "udp://HOST"},
+	{"udp://:65536", "port"},
+	{"udp://localhost:53", "numeric"},
 	{"http://127.0.0.1:8000", "tcp://"},
 	{"/run/a.sock", "unix://"},
 	{"unix:/run/a.sock", "unix://"},
@@ -96,6 +104,11 @@ static const struct {
 	{"unix:///run/", "directory"},
 };
 
+static enum address_kind kind_of(const char *text)
+{
+	return text[0] == 't' ? ADDRESS_TCP : text[1] == 'd' ? ADDRESS_UDP : ADDRESS_UNIX;
+}
+
 static void test_good(void **state)
 {
 	char text[ADDRESS_TEXT_MAX];
@@ -108,7 +121,7 @@ static void test_good(void **state)
 
 		if (address_parse(good[i].text, &a, &why) != 0)
 			fail_msg("%s: %s", good[i].text, why);
-		assert_int_equal(a.kind, good[i].family == AF_UNIX ? ADDRESS_UNIX : ADDRESS_TCP);
+		assert_int_equal(a.kind, kind_of(good[i].text));
 		assert_int_equal(a.family, good[i].family);
 		assert_int_equal(a.port, good[i].port);
 		assert_string_equal(a.host, good[i].host);
