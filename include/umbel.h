@@ -116,6 +116,14 @@ typedef void umbel_handler(struct umbel *u, const struct umbel_event *e, void *d
  * the primary still has its copy, a close alone leaves it there (epoll(7), Q6). */
 typedef void umbel_serve(struct umbel *u, int fd, void *data);
 
+/* How a connection finds its worker. Of a listener it is settled when the first worker asks for it. */
+enum umbel_policy {
+	UMBEL_AUTO,   /* UMBEL_RR; UMBEL_SHARED if our environment has NODE_CLUSTER_SCHED_POLICY=none */
+	UMBEL_RR,     /* the primary accepts and hands over, in turn (Node's SCHED_RR) */
+	UMBEL_SHARED, /* every worker accepts from the one socket, whoever wakes first (SCHED_NONE). UDP
+		       * sockets are shared under any policy */
+};
+
 enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTART_NEVER };
 
 /* What workers are and how they are kept. Start from UMBEL_SETTINGS, change fields, give it to
@@ -129,6 +137,10 @@ struct umbel_settings {
 	const char *cwd;       /* NULL: ours */
 	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's */
 	int stdio[3];          /* UMBEL_STDIO_*, or a descriptor of ours (not taken) */
+
+	enum umbel_policy policy;
+	const int *pass_fds;   /* sockets of ours, ended by -1, that Node workers may name in listen({fd}) and
+				* bind({fd}), by their numbers here; NULL: none. Not taken: keep them open */
 
 	/* Who follows when a worker ends. */
 	bool respawn;          /* refill a slot when its worker ends, with its fork's env, unless you asked
@@ -178,7 +190,7 @@ struct umbel_settings {
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
 		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1, {-1, -1, -1},       \
-		    false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
+		    UMBEL_AUTO, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
 		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
 	}
 

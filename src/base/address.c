@@ -74,8 +74,13 @@ static int parse_unix(const char *text, struct address *ret, const char **why)
 
 	ret->kind = ADDRESS_UNIX;
 	ret->family = AF_UNIX;
+	if (text[0] == '@' && len > 1 && len <= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+		memcpy(ret->path, text, len + 1);
+		return 0;
+	}
 	if (text[0] != '/') {
-		*why = "the path must be absolute: unix:///run/app.sock";
+		*why = "the path must be absolute, unix:///run/app.sock, or an abstract name of 1 to 107 "
+		       "bytes, unix://@app";
 		return -EINVAL;
 	}
 	if (text[len - 1] == '/') {

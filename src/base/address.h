@@ -4,6 +4,7 @@
 #ifndef UMBEL_BASE_ADDRESS_H
 #define UMBEL_BASE_ADDRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -18,10 +19,15 @@ struct address {
 	int family;                  /* AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC: any host, both families */
 	int port;                    /* tcp, udp: 0..65535 */
 	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, "" for any */
-	char path[ADDRESS_PATH_MAX]; /* unix: absolute */
+	char path[ADDRESS_PATH_MAX]; /* unix: absolute, or "@NAME", which is in no file system (unix(7)) */
 };
 
-/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "udp://127.0.0.1:53", "unix:///run/a.sock".
+static inline bool address_is_abstract(const struct address *a)
+{
+	return a->path[0] == '@';
+}
+
+/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "udp://127.0.0.1:53", "unix:///run/a.sock", "unix://@a".
  * 0, or -EINVAL with a sentence in why (a constant): what is wrong and what is allowed. */
 int address_parse(const char *text, struct address *ret, const char **why);
 

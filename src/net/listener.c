@@ -21,10 +21,9 @@ static void on_retry(uv_timer_t *timer)
 	l->ready(l);
 }
 
-int listener_open(struct listener *l, uv_loop_t *loop, const struct address *a, bool ipv6_only,
-		  int backlog, listener_ready *ready)
+int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready)
 {
-	int fd = socket_listen(a, ipv6_only, backlog, &l->address, &l->file), err;
+	int fd = socket_open(wish, &l->address, &l->file), err;
 
 	if (fd < 0)
 		return fd;
@@ -63,9 +62,9 @@ void listener_close(struct listener *l, void (*closed)(struct listener *l))
 
 void listener_arm(struct listener *l)
 {
-	if (!l->armed)
+	if (!l->armed && l->ready)
 		uv_poll_start(&l->poll, UV_READABLE, on_poll);
-	l->armed = true;
+	l->armed = l->ready;
 }
 
 void listener_pause(struct listener *l)

@@ -19,13 +19,13 @@ struct listener {
 	unsigned open_handles;
 	struct address address; /* with its real port */
 	struct socket_file file; /* of a unix path: unlinked only while it is still ours */
-	listener_ready *ready;
+	listener_ready *ready; /* NULL: nothing is accepted here */
 	void (*closed)(struct listener *l); /* after listener_close(): l may be freed */
 };
 
-/* 0 and armed, or -errno as socket_listen(). The memory is the caller's until `closed`. */
-int listener_open(struct listener *l, uv_loop_t *loop, const struct address *a, bool ipv6_only,
-		  int backlog, listener_ready *ready);
+/* 0 and armed (with ready NULL: never; others accept), or -errno as socket_open(). The memory is the
+ * caller's until `closed`. */
+int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready);
 void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* unlinks a unix path */
 
 void listener_arm(struct listener *l);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,15 +18,16 @@ static int set_option(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int bind_inet(int fd, const struct address *a, int family, bool ipv6_only)
+static int bind_inet(int fd, const struct socket_wish *wish, int family)
 {
+	const struct address *a = &wish->address;
 	union {
 		struct sockaddr any;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
 	} name = {.any.sa_family = (sa_family_t)family};
 	socklen_t len = family == AF_INET ? sizeof(name.v4) : sizeof(name.v6);
-	int err;
+	int err = 0;
 
 	if (family == AF_INET) {
 		name.v4.sin_port = htons((uint16_t)a->port);
@@ -36,14 +38,28 @@ static int bind_inet(int fd, const struct address *a, int family, bool ipv6_only
 		name.v6.sin6_addr = in6addr_any;
 		if (a->host[0] && inet_pton(AF_INET6, a->host, &name.v6.sin6_addr) != 1)
 			return -EINVAL;
-		err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6_only);
-		if (err)
-			return err;
+		err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only);
 	}
-	err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	/* For tcp it means: in spite of connections in TIME_WAIT (socket(7)). */
+	if (!err && (a->kind == ADDRESS_TCP || wish->reuse_address))
+		err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!err && bind(fd, &name.any, len) < 0)
 		err = -errno;
 	return err;
+}
+
+static int bind_abstract(int fd, const struct socket_wish *wish)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	size_t len = strlen(wish->address.path);
+
+	if (len > sizeof(name.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(name.sun_path + 1, wish->address.path + 1, len - 1); /* a NUL for the @ */
+	if (wish->is_padded)
+		len = sizeof(name.sun_path);
+	len += offsetof(struct sockaddr_un, sun_path);
+	return bind(fd, (struct sockaddr *)&name, (socklen_t)len) < 0 ? -errno : 0;
 }
 
 static int open_directory(const char *path, struct socket_file *f)
@@ -71,18 +87,21 @@ static int unix_name(const char *path, const struct socket_file *f, struct socka
 	return n < (int)sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
 }
 
-static int bind_unix(int fd, const struct address *a, struct socket_file *f)
+static int bind_unix(int fd, const struct socket_wish *wish, struct socket_file *f)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	struct stat st;
-	int err = open_directory(a->path, f);
+	int err = open_directory(wish->address.path, f);
 
 	if (err)
 		return err;
-	err = unix_name(a->path, f, &name);
+	err = unix_name(wish->address.path, f, &name);
 	if (!err && bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
 		err = -errno;
 	if (!err && fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		err = -errno;
+	if (!err && wish->more_mode &&
+	    fchmodat(f->dir, f->name, (st.st_mode & 07777) | wish->more_mode, 0) < 0)
 		err = -errno;
 	if (err) {
 		fd_close(&f->dir);
@@ -105,17 +124,29 @@ void socket_remove_file(struct socket_file *f)
 	fd_close(&f->dir);
 }
 
-static int listen_in_family(const struct address *a, int family, bool ipv6_only, int backlog,
-			    struct socket_file *file, int *ret)
+static int bind_it(int fd, const struct socket_wish *wish, int family, struct socket_file *file)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (family != AF_UNIX)
+		return bind_inet(fd, wish, family);
+	return address_is_abstract(&wish->address) ? bind_abstract(fd, wish) : bind_unix(fd, wish, file);
+}
+
+static int listen_with(int fd, int backlog)
+{
+	return listen(fd, backlog > 0 ? backlog : SOCKET_BACKLOG) < 0 ? -errno : 0;
+}
+
+static int open_in_family(const struct socket_wish *wish, int family, struct socket_file *file, int *ret)
+{
+	bool is_udp = wish->address.kind == ADDRESS_UDP;
+	int fd = socket(family, (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int err;
 
 	if (fd < 0)
 		return -errno;
-	err = family == AF_UNIX ? bind_unix(fd, a, file) : bind_inet(fd, a, family, ipv6_only);
-	if (!err && listen(fd, backlog > 0 ? backlog : SOCKET_BACKLOG) < 0)
-		err = -errno;
+	err = bind_it(fd, wish, family, file);
+	if (!err && !is_udp)
+		err = listen_with(fd, wish->backlog);
 	if (err) {
 		socket_remove_file(file);
 		fd_close(&fd);
@@ -125,31 +156,57 @@ static int listen_in_family(const struct address *a, int family, bool ipv6_only,
 	return err;
 }
 
-static void bound_address(int fd, const struct address *asked, struct address *ret)
+static int open_given(const struct socket_wish *wish, int *ret)
+{
+	int type = -1, fd, err = 0;
+	socklen_t size = sizeof(type);
+
+	if (getsockopt(wish->fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    type != (wish->datagrams ? SOCK_DGRAM : SOCK_STREAM))
+		return -EINVAL;
+	fd = fcntl(wish->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	fd_set_nonblocking(fd, true);
+	if (!wish->datagrams)
+		err = listen_with(fd, wish->backlog);
+	if (err)
+		fd_close(&fd);
+	else
+		*ret = fd;
+	return err;
+}
+
+static void bound_address(int fd, const struct socket_wish *wish, struct address *ret)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(name);
 
-	*ret = *asked;
-	if (asked->kind == ADDRESS_TCP && getsockname(fd, (struct sockaddr *)&name, &len) == 0)
-		address_from_socket(&name, len, ret);
+	*ret = wish->address;
+	if (wish->fd < 0 && wish->address.kind == ADDRESS_UNIX)
+		return;
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0 || address_from_socket(&name, len, ret) < 0)
+		return;
+	if (ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
+		ret->kind = ADDRESS_UDP;
 }
 
-int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound,
-		  struct socket_file *ret_file)
+int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file)
 {
-	int fd = -1, err;
+	int family = wish->address.family, fd = -1, err;
 
 	ret_file->dir = -1;
-	if (a->family == AF_UNSPEC) {
-		err = listen_in_family(a, AF_INET6, ipv6_only, backlog, ret_file, &fd);
-		if ((err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL || err == -EINVAL) && !ipv6_only)
-			err = listen_in_family(a, AF_INET, false, backlog, ret_file, &fd);
+	if (wish->fd >= 0) {
+		err = open_given(wish, &fd);
+	} else if (family == AF_UNSPEC) {
+		err = open_in_family(wish, AF_INET6, ret_file, &fd);
+		if ((err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL || err == -EINVAL) && !wish->ipv6_only)
+			err = open_in_family(wish, AF_INET, ret_file, &fd);
 	} else {
-		err = listen_in_family(a, a->family, ipv6_only, backlog, ret_file, &fd);
+		err = open_in_family(wish, family, ret_file, &fd);
 	}
 	if (err)
 		return err;
-	bound_address(fd, a, ret_bound);
+	bound_address(fd, wish, ret_bound);
 	return fd;
 }

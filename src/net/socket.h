@@ -21,10 +21,22 @@ struct socket_file {
 /* Unlinks it if it is still the same, and forgets it. */
 void socket_remove_file(struct socket_file *f);
 
-/* Binds and listens; close-on-exec, non-blocking. An AF_UNSPEC host means [::] for both families, and
- * 0.0.0.0 where there is no IPv6 (as Node). backlog <= 0: SOCKET_BACKLOG. The bound address with its
- * real port goes to ret_bound, the file of a unix path to ret_file. The descriptor, or -errno as bind(2) and listen(2) give it. */
-int socket_listen(const struct address *a, bool ipv6_only, int backlog, struct address *ret_bound,
-		  struct socket_file *ret_file);
+/* What is wanted of a socket. */
+struct socket_wish {
+	struct address address;
+	int fd;                 /* this one, which is open, and not an address; -1 */
+	bool datagrams;         /* of fd */
+	bool ipv6_only;
+	bool reuse_address;     /* udp: SO_REUSEADDR, which lets several bind the same port */
+	bool is_padded;         /* an abstract name is followed by zeros up to the end of sun_path */
+	mode_t more_mode;       /* permissions to add to those of a unix socket's file */
+	int backlog;            /* <= 0: SOCKET_BACKLOG */
+};
+
+/* Binds, and listens unless it is udp; close-on-exec, non-blocking. An AF_UNSPEC host means [::] for both
+ * families, and 0.0.0.0 where there is no IPv6 (as Node). Of wish->fd it is a duplicate. The bound address
+ * with its real port goes to ret_bound, the file of a unix path to ret_file. The descriptor, or -errno as
+ * bind(2) and listen(2) give it; -EINVAL: fd is not what it should be. */
+int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file);
 
 #endif

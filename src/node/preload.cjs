@@ -13,9 +13,9 @@ let send; // process.send as it was before the program could replace it
 let isDrained = false;
 
 // Says it to the primary. Without the callback a closed channel would be an 'error' of the process.
-function say(cmd) {
+function say(message) {
 	if (process.connected)
-		send.call(process, { cmd }, () => {});
+		send.call(process, message, () => {});
 }
 
 // Whatever fails here costs a clean end of a connection at worst; an exception, the program.
@@ -87,7 +87,7 @@ function drainedIfNone() {
 	if (open.size || isDrained)
 		return;
 	isDrained = true;
-	say('NODE_UMBEL_DRAINED');
+	say({ cmd: 'NODE_UMBEL_DRAINED' });
 }
 
 function watch(socket) {
@@ -137,5 +137,5 @@ quietly(() => {
 		if (message && message.cmd === 'NODE_UMBEL_DRAIN')
 			drain();
 	}));
-	say('NODE_UMBEL_PRELOAD');
+	say({ cmd: 'NODE_UMBEL_PRELOAD', node: parseInt(process.versions.node) });
 })();

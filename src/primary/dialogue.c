@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "primary/handoff.h"
+#include "primary/query.h"
 #include "wire/handle.h"
 #include "wire/node.h"
 
@@ -123,7 +124,7 @@ static void on_online(struct umbel_worker *w)
 static void on_listening(struct umbel_worker *w, const struct node_message *m)
 {
 	struct cluster *c = w->cluster;
-	const struct share *s = sharing_find_listening(c, w, &m->query);
+	const struct share *s = query_find_listening(c, w, &m->query);
 	const char *address = s ? s->address : "(its own socket)";
 	struct queued_event *e;
 
@@ -191,7 +192,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 	case NODE_QUERY:
 		/* One that has been told to leave gets no answer (as in Node). */
 		if (!w->asked)
-			sharing_query(w->cluster, w, &m);
+			query_answer(w->cluster, w, &m);
 		break;
 	case NODE_LISTENING:
 		on_listening(w, &m);
@@ -214,6 +215,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		break;
 	case NODE_UMBEL_PRELOAD:
 		w->has_preload = true;
+		w->node_major = m.node_major;
 		break;
 	case NODE_UMBEL_DRAINED:
 		worker_no_deadline(w, DEADLINE_CUT);

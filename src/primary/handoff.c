@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "net/rotation.h"
 #include "primary/dialogue.h"
+#include "primary/query.h"
 #include "wire/node.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ struct handoff *handoff_add(struct umbel_worker *w)
 	if (!h)
 		return NULL;
 	h->fd = -1;
-	h->seq = -1;
+	h->seq = h->query = -1;
 	TAILQ_INSERT_TAIL(&w->handoffs, h, link);
 	return h;
 }
@@ -203,6 +204,8 @@ int handoff_nacked(struct umbel_worker *w)
 		return dialogue_breach(w, "NODE_HANDLE_NACK for nothing");
 	if (h->seq >= 0)
 		refused(w, h);
+	if (h->query >= 0 && h->share)
+		query_nacked(w, h->share, h->query);
 	if (h->is_lane)
 		close_lane(w); /* it is out of descriptors: it is served by newconn */
 	handoff_remove(w, h);

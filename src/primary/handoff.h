@@ -10,9 +10,10 @@ struct node_message;
 /* Something sent with a descriptor and not answered: Node's ACK, then, for a connection, `accepted`. */
 struct handoff {
 	TAILQ_ENTRY(handoff) link;
-	struct share *share; /* NULL: no connection, or its listener is closed */
-	int fd;              /* a connection is kept until it is accepted; -1 */
+	struct share *share; /* NULL: it is about none, or its listener is closed */
+	int fd;              /* kept until it is acknowledged, a connection until it is accepted; -1 */
 	int64_t seq;         /* of the newconn; -1: no connection */
+	int64_t query;       /* what is answered with a shared socket; -1: it is none */
 	bool acked;
 	bool is_lane; /* the worker's end of its lane */
 	unsigned refusals;

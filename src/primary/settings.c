@@ -3,6 +3,7 @@
 #include "wire/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,12 @@ static int check(const struct umbel_settings *s, struct reason *r)
 		if (s->stdio[i] < UMBEL_STDIO_PIPE)
 			return reason_set(r, -EINVAL, "settings.stdio[%d] is %d: no descriptor and no "
 					  "UMBEL_STDIO_*", i, s->stdio[i]);
+	if ((int)s->policy < UMBEL_AUTO || s->policy > UMBEL_SHARED)
+		return reason_set(r, -EINVAL, "settings.policy is %d: UMBEL_AUTO, UMBEL_RR or UMBEL_SHARED",
+				  (int)s->policy);
+	for (const int *fd = s->pass_fds; fd && *fd != -1; fd++)
+		if (*fd < 0 || fcntl(*fd, F_GETFD) < 0)
+			return reason_set(r, -EINVAL, "settings.pass_fds: descriptor %d is not open", *fd);
 	for (char *const *e = s->env; e && *e; e++)
 		if (!strchr(*e, '=') || **e == '=')
 			return reason_set(r, -EINVAL, "settings.env: '%s' is not NAME=VALUE", *e);
@@ -128,7 +135,7 @@ static int copy_string(const char *from, const char **ret)
 	return from && !*ret ? -ENOMEM : 0;
 }
 
-static int copy_codes(const int *from, const int **ret)
+static int copy_numbers(const int *from, const int **ret)
 {
 	size_t count = 1;
 	int *copy;
@@ -154,12 +161,13 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 	if (err)
 		return err;
 	s.exec = s.cwd = s.stop_message = NULL;
-	s.stop_codes = NULL;
+	s.stop_codes = s.pass_fds = NULL;
 	s.argv = s.env = NULL;
 	err = copy_string(from->exec, &s.exec);
 	err = err ? err : copy_string(from->cwd, &s.cwd);
 	err = err ? err : copy_string(from->stop_message, &s.stop_message);
-	err = err ? err : copy_codes(from->stop_codes, &s.stop_codes);
+	err = err ? err : copy_numbers(from->stop_codes, &s.stop_codes);
+	err = err ? err : copy_numbers(from->pass_fds, &s.pass_fds);
 	err = err ? err : strings_copy(from->argv, (char ***)&s.argv);
 	err = err ? err : strings_copy(from->env, (char ***)&s.env);
 	if (err) {
@@ -176,6 +184,7 @@ void settings_finish(struct umbel_settings *s)
 	free((char *)s->cwd);
 	free((char *)s->stop_message);
 	free((int *)s->stop_codes);
+	free((int *)s->pass_fds);
 	strings_free((char **)s->argv);
 	strings_free((char **)s->env);
 	memset(s, 0, sizeof(*s));

@@ -4,6 +4,7 @@
 #include "net/rotation.h"
 #include "primary/cluster.h"
 #include "primary/handoff.h"
+#include "wire/node.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -330,15 +331,15 @@ static struct share *share_new(struct cluster *c, char *key, json_t *data)
 	return NULL;
 }
 
-int share_open(struct cluster *c, char *key, const struct address *address, bool ipv6_only, int backlog,
-	       json_t *data, struct share **ret)
+int share_open(struct cluster *c, char *key, const struct socket_wish *wish, bool is_lent, json_t *data,
+	       struct share **ret)
 {
 	struct share *s = share_new(c, key, data);
 	int err;
 
 	if (!s)
 		return -ENOMEM;
-	err = listener_open(&s->listener, &c->loop, address, ipv6_only, backlog, on_ready);
+	err = listener_open(&s->listener, &c->loop, wish, is_lent ? NULL : on_ready);
 	if (err) {
 		s->key = NULL;
 		share_free(s);
@@ -346,7 +347,8 @@ int share_open(struct cluster *c, char *key, const struct address *address, bool
 	}
 	uv_timer_init(&c->loop, &s->orphan);
 	s->open_handles = 2;
-	s->number = number_take(&c->sharing);
+	s->is_lent = is_lent;
+	s->number = is_lent ? -1 : number_take(&c->sharing);
 	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
 	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
 	*ret = s;
@@ -355,7 +357,9 @@ int share_open(struct cluster *c, char *key, const struct address *address, bool
 
 void share_wait_for_successor(struct share *s, unsigned ms)
 {
-	listener_pause(&s->listener);
-	share_set_waiting(s, true);
+	if (!s->is_lent) {
+		listener_pause(&s->listener);
+		share_set_waiting(s, true);
+	}
 	uv_timer_start(&s->orphan, on_orphan, ms, 0);
 }

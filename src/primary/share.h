@@ -34,6 +34,7 @@ struct share {
 	char *address;     /* "tcp://[::]:8000" */
 	struct json_t *data;
 	int number; /* in lanes, 0..255; -1: none left, connections go by the channel */
+	bool is_lent; /* the workers have the socket, and nothing is handed over */
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;
 
@@ -45,7 +46,7 @@ struct share {
 };
 
 /* Binds. Takes the key on success; 0 or -errno as listener_open(). */
-int share_open(struct cluster *c, char *key, const struct address *address, bool ipv6_only, int backlog,
+int share_open(struct cluster *c, char *key, const struct socket_wish *wish, bool is_lent,
 	       struct json_t *data, struct share **ret);
 void share_close(struct share *s); /* pending connections too */
 

@@ -7,6 +7,7 @@
 #include "primary/handoff.h"
 #include "primary/slot.h"
 #include "primary/spawn.h"
+#include "wire/node.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -52,6 +52,7 @@ struct umbel_worker {
 	bool is_other_user;   /* settings.uid */
 	bool is_libumbel;     /* it said so */
 	bool has_preload;     /* it said so: Node, and understands NODE_UMBEL_DRAIN */
+	int node_major;       /* what its preload said; 0: unknown */
 	bool told_disconnect; /* act:disconnect is sent */
 	bool wants_writable;  /* umbel_send() said -EAGAIN */
 	bool dirty, watches_output;

@@ -109,22 +109,34 @@ static int get_family(const json_t *object, enum node_family *ret)
 	return 0;
 }
 
+/* The address, which of an abstract path has a NUL before its name. One with a NUL elsewhere is an error of
+ * that listen() only: an address that nobody has. */
+static int get_path(const json_t *object, struct node_query *q)
+{
+	const json_t *value = json_object_get(object, "address");
+	const char *text = json_string_value(value);
+	size_t len = text ? strlen(text) : 0;
+
+	if (!text || len == json_string_length(value))
+		return get_string(object, "address", &q->address);
+	q->is_abstract = len > 0 && text[len - 1] == '/' &&
+			 len + 1 + strlen(text + len + 1) == json_string_length(value);
+	q->address = q->is_abstract ? text + len + 1 : "\\0";
+	return 0;
+}
+
 static int decode_query(const json_t *object, struct node_query *q)
 {
-	const json_t *address = json_object_get(object, "address");
-	int err = 0;
+	int err = get_path(object, q);
 
-	/* With a NUL inside (an abstract path) it is no address of ours: an error of that listen() only. */
-	if (json_is_string(address) && strlen(json_string_value(address)) != json_string_length(address))
-		q->address = "\\0";
-	else
-		err = get_string(object, "address", &q->address);
 	err = err ? err : get_family(object, &q->family);
 	err = err ? err : get_small(object, "port", -1, 65535, -1, &q->port);
 	err = err ? err : get_small(object, "fd", -1, INT_MAX, -1, &q->fd);
 	err = err ? err : get_small(object, "index", 0, INT_MAX, 0, &q->index);
 	err = err ? err : get_small(object, "flags", 0, INT_MAX, 0, &q->flags);
 	err = err ? err : get_small(object, "backlog", INT_MIN, INT_MAX, 0, &q->backlog);
+	q->readable_all = json_is_true(json_object_get(object, "readableAll"));
+	q->writable_all = json_is_true(json_object_get(object, "writableAll"));
 	return err;
 }
 
@@ -206,6 +218,8 @@ static int decode_fields(struct node_message *m)
 	case NODE_UMBEL_READY:
 		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
 		return 0;
+	case NODE_UMBEL_PRELOAD:
+		return get_small(m->tree, "node", 0, INT_MAX, 0, &m->node_major);
 	case NODE_UMBEL_EXEC:
 		err = get_string(m->tree, "step", &m->step);
 		return err ? err : get_small(m->tree, "errno", 1, 4095, EINVAL, &m->error);
@@ -273,10 +287,26 @@ static json_t *family_value(enum node_family family)
 	return json_null();
 }
 
+static json_t *address_value(const struct node_query *q)
+{
+	char *text;
+	json_t *value;
+	int n;
+
+	if (!q->is_abstract)
+		return q->address ? json_string(q->address) : json_null();
+	n = asprintf(&text, "%s/%c%s", q->directory, 0, q->address);
+	if (n < 0)
+		return NULL;
+	value = json_stringn(text, (size_t)n);
+	free(text);
+	return value;
+}
+
 char *node_encode_query(const char *act, const struct node_query *q, uint32_t seq)
 {
-	return dump(json_pack("{ss ss si sn ss? si so si si sI}", "cmd", "NODE_CLUSTER", "act", act,
-			      "index", q->index, "data", "address", q->address, "port", q->port,
+	return dump(json_pack("{ss ss si sn so si so si si sI}", "cmd", "NODE_CLUSTER", "act", act,
+			      "index", q->index, "data", "address", address_value(q), "port", q->port,
 			      "addressType", family_value(q->family), "flags", q->flags, "backlog",
 			      q->backlog, "seq", (json_int_t)seq));
 }
@@ -315,6 +345,14 @@ char *node_encode_listen_reply(int64_t ack, const char *key, int error, json_t *
 	if (tree && lane >= 0)
 		json_object_set_new(tree, "lane", json_integer(lane));
 	return dump(tree);
+}
+
+char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, json_t *data, uint32_t seq)
+{
+	return dump(json_pack("{ss ss s{ss si ss sI sO sI}}", "cmd", "NODE_HANDLE", "type",
+			      is_udp ? "dgram.Native" : "net.Native", "msg", "cmd", "NODE_CLUSTER", "errno",
+			      0, "key", key, "ack", (json_int_t)ack, "data", data ? data : json_null(),
+			      "seq", (json_int_t)seq));
 }
 
 char *node_encode_hello(void)

@@ -51,13 +51,17 @@ enum node_type {
 /* addressType of a query. */
 enum node_family { NODE_TCP4, NODE_TCP6, NODE_PIPE, NODE_UDP4, NODE_UDP6, NODE_FD };
 
-#define NODE_FLAG_IPV6ONLY 1 /* UV_TCP_IPV6ONLY */
+#define NODE_FLAG_IPV6ONLY 1  /* UV_TCP_IPV6ONLY, UV_UDP_IPV6ONLY */
+#define NODE_FLAG_REUSEADDR 4 /* UV_UDP_REUSEADDR */
 
 struct node_query {
-	const char *address; /* NULL: any */
+	const char *address; /* NULL: any. Of NODE_PIPE an absolute path, or a name if is_abstract */
+	bool is_abstract;    /* "DIRECTORY/\0NAME" on the wire: Node makes any path absolute */
+	const char *directory; /* only for node_encode_query(), with is_abstract: ours, as in Node */
 	enum node_family family;
 	int port, fd; /* -1: none */
 	int index, flags, backlog;
+	bool readable_all, writable_all; /* the file of a unix socket, for everybody */
 };
 
 struct node_message {
@@ -71,6 +75,7 @@ struct node_message {
 	const char *host;  /* of a reply: sockname; NULL: none */
 	int port;
 	bool ready;            /* of NODE_UMBEL_READY */
+	int node_major;        /* of NODE_UMBEL_PRELOAD: 20; 0: unknown */
 	const char *step;      /* of NODE_UMBEL_EXEC */
 	struct json_t *data;   /* `data` of a query or reply, borrowed from tree; NULL: none */
 	struct json_t *tree;   /* owns all strings */
@@ -99,6 +104,8 @@ char *node_encode_ack(int64_t ack, uint32_t seq);
 char *node_encode_accepted(int64_t ack, bool accepted, uint32_t seq);
 char *node_encode_listen_reply(int64_t ack, const char *key, int error, struct json_t *data,
 			       const struct node_sockname *name, int lane, uint32_t seq);
+/* Wrapped: goes with the bound socket. */
+char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct json_t *data, uint32_t seq);
 char *node_encode_hello(void);
 char *node_encode_ready(bool ready);
 char *node_encode_lane(void); /* wrapped: goes with a descriptor */

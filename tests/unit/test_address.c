@@ -40,6 +40,7 @@ static const struct {
 	{"udp://[0::1]:0", AF_INET6, 0, "::1", "", "udp://[::1]:0"},
 	{"unix:///run/a.sock", AF_UNIX, 0, "", "/run/a.sock", NULL},
 	{"unix:///a", AF_UNIX, 0, "", "/a", NULL},
+	{"unix://@abstract", AF_UNIX, 0, "", "@abstract", NULL},
 	{"unix:///with space:and:colon", AF_UNIX, 0, "", "/with space:and:colon", NULL},
 };
 
@@ -99,7 +100,7 @@ static const struct {
 	{"tcp://user@1.2.3.4:80", "numeric"},
 	{"unix://", "absolute"},
 	{"unix://a.sock", "absolute"},
-	{"unix://@abstract", "absolute"},
+	{"unix://@", "abstract"},
 	{"unix:///", "directory"},
 	{"unix:///run/", "directory"},
 };

@@ -1,0 +1,337 @@
+#include "primary/query.h"
+
+#include "base/fd.h"
+#include "primary/cluster.h"
+#include "primary/dialogue.h"
+#include "primary/handoff.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+	MAX_SEATS = 64,   /* addresses that one worker may serve */
+	MAX_DATA = 65536, /* bytes of `data`, which goes to every worker of the address */
+};
+
+static bool is_udp(const struct node_query *q)
+{
+	return q->family == NODE_UDP4 || q->family == NODE_UDP6;
+}
+
+/* Node's, which is from 22 on: the index distinguishes listen(0) only, so that an address can be listened
+ * on again after a close. */
+static char *make_key(const struct node_query *q)
+{
+	const char *address = q->address ? q->address : "null";
+	char *key = NULL;
+	int n;
+
+	if (q->fd >= 0)
+		n = asprintf(&key, "fd:%d:%d", q->fd, q->family);
+	else if (q->port > 0 || q->family == NODE_PIPE)
+		n = asprintf(&key, "%s%s:%d:%d:%d", q->is_abstract ? "@" : "", address, q->port, q->family,
+			     q->flags);
+	else
+		n = asprintf(&key, "%s:0:%d:%d:%d", address, q->family, q->flags, q->index);
+	return n < 0 ? NULL : key;
+}
+
+/* ---- what is asked for ---- */
+
+static int inet_address(const struct node_query *q, struct address *ret)
+{
+	bool is_four = q->family == NODE_TCP4 || q->family == NODE_UDP4;
+
+	/* Node's UDP sockets need not name a port; its TCP servers do. */
+	if (q->port < 0 && !is_udp(q))
+		return -EINVAL;
+	ret->kind = is_udp(q) ? ADDRESS_UDP : ADDRESS_TCP;
+	ret->port = q->port > 0 ? q->port : 0;
+	ret->family = is_four ? AF_INET : AF_INET6;
+	if (!q->address)
+		ret->family = AF_UNSPEC;
+	else if (strlen(q->address) >= sizeof(ret->host))
+		return -EINVAL;
+	else
+		strcpy(ret->host, q->address);
+	return 0;
+}
+
+static int unix_address(const struct node_query *q, struct address *ret)
+{
+	int n;
+
+	ret->kind = ADDRESS_UNIX;
+	ret->family = AF_UNIX;
+	if (!q->address || (!q->is_abstract && q->address[0] != '/'))
+		return -EINVAL;
+	n = snprintf(ret->path, sizeof(ret->path), "%s%s", q->is_abstract ? "@" : "", q->address);
+	return n < (int)sizeof(ret->path) ? 0 : -EINVAL;
+}
+
+static int query_address(const struct node_query *q, struct address *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (q->fd >= 0)
+		return 0;
+	switch (q->family) {
+	case NODE_TCP4:
+	case NODE_TCP6:
+	case NODE_UDP4:
+	case NODE_UDP6:
+		return inet_address(q, ret);
+	case NODE_PIPE:
+		return unix_address(q, ret);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Of the primary's descriptors only those are for workers that the operator names. */
+static bool is_passed(const struct cluster *c, int fd)
+{
+	for (const int *passed = c->settings.pass_fds; passed && *passed >= 0; passed++)
+		if (*passed == fd)
+			return true;
+	return false;
+}
+
+static int make_wish(const struct umbel_worker *w, const struct node_query *q, struct socket_wish *ret)
+{
+	static const mode_t readable = S_IRUSR | S_IRGRP | S_IROTH, writable = S_IWUSR | S_IWGRP | S_IWOTH;
+
+	*ret = (struct socket_wish){
+	    .fd = q->fd,
+	    .datagrams = is_udp(q),
+	    .ipv6_only = q->flags & NODE_FLAG_IPV6ONLY,
+	    .reuse_address = q->flags & NODE_FLAG_REUSEADDR,
+	    .is_padded = w->node_major > 0 && w->node_major < 22, /* its libuv knows no other */
+	    .more_mode = (q->readable_all ? readable : 0) | (q->writable_all ? writable : 0),
+	    .backlog = q->backlog,
+	};
+	if (q->fd >= 0 && !is_passed(w->cluster, q->fd))
+		return -EBADF;
+	return query_address(q, &ret->address);
+}
+
+/* ---- whether it may ---- */
+
+static unsigned count_seats(struct cluster *c, const struct umbel_worker *w)
+{
+	struct share *s;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		count += share_seat_of(s, w) >= 0;
+	return count;
+}
+
+static int first_unprivileged_port(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	int port = 1024;
+
+	if (f) {
+		if (fscanf(f, "%d", &port) != 1)
+			port = 1024;
+		fclose(f);
+	}
+	return port;
+}
+
+/* What we do for a worker of another user it could do itself. */
+static int may_listen(const struct umbel_worker *w, const struct node_query *q)
+{
+	if (!w->is_other_user || q->fd >= 0)
+		return 0;
+	if (q->family == NODE_PIPE && !q->is_abstract)
+		return -EACCES;
+	return q->port > 0 && q->port < first_unprivileged_port() ? -EACCES : 0;
+}
+
+/* ---- whose socket answers it ---- */
+
+/* Node's SCHED_NONE, and always for UDP, where there is nothing to accept: every worker gets the socket. */
+static bool is_lent(const struct cluster *c, const struct node_query *q)
+{
+	const char *node = getenv("NODE_CLUSTER_SCHED_POLICY");
+
+	if (is_udp(q) || c->settings.policy == UMBEL_SHARED)
+		return true;
+	return c->settings.policy == UMBEL_AUTO && node && strcmp(node, "none") == 0;
+}
+
+/* The same worker asks for the same again. With SO_REUSEADDR it gets a second socket. */
+static int make_second_key(const struct umbel_worker *w, const struct node_query *q, char **key)
+{
+	char *second;
+
+	if (!is_udp(q) || !(q->flags & NODE_FLAG_REUSEADDR) || q->fd >= 0)
+		return -EADDRINUSE;
+	if (asprintf(&second, "%s:%u:%u", *key, w->id, w->seq) < 0)
+		return -ENOMEM;
+	free(*key);
+	*key = second;
+	return 0;
+}
+
+static int may_have(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
+{
+	if (count_seats(c, w) >= MAX_SEATS)
+		return -EMFILE;
+	if (m->data && json_dumpb(m->data, NULL, 0, JSON_ENCODE_ANY) > MAX_DATA)
+		return -EMSGSIZE;
+	return may_listen(w, &m->query);
+}
+
+/* `key` is taken when a share is opened with it, and is NULL then. */
+static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, const struct node_message *m,
+			struct share **ret)
+{
+	struct share *s = sharing_find(c, *key);
+	struct socket_wish wish;
+	int err = may_have(c, w, m);
+
+	if (!err && s && share_seat_of(s, w) >= 0) {
+		err = make_second_key(w, &m->query, key);
+		s = NULL;
+	}
+	if (err)
+		return err;
+	if (s) {
+		if (json_is_null(s->data) && m->data) {
+			json_decref(s->data);
+			s->data = json_incref(m->data);
+		}
+		*ret = s;
+		return 0;
+	}
+	err = make_wish(w, &m->query, &wish);
+	if (!err)
+		err = share_open(c, *key, &wish, is_lent(c, &m->query), m->data, ret);
+	if (!err)
+		*key = NULL;
+	return err;
+}
+
+/* ---- the reply ---- */
+
+static void send_error(struct umbel_worker *w, const struct node_message *m, const char *key, int error)
+{
+	dialogue_reply(w, node_encode_listen_reply(m->seq, key, error, error == -EMSGSIZE ? NULL : m->data,
+						   NULL, -1, w->seq++));
+}
+
+static void send_reply(struct umbel_worker *w, const struct node_message *m, const struct share *s)
+{
+	const struct address *a = &s->listener.address;
+	struct node_sockname name = {a->kind == ADDRESS_TCP ? a->host : NULL, a->family == AF_INET6, a->port};
+	int lane = handoff_has_lane(w) ? s->number : -1;
+
+	dialogue_reply(w, node_encode_listen_reply(m->seq, s->key, 0, s->data, &name, lane, w->seq++));
+}
+
+static int send_socket(struct umbel_worker *w, const struct node_message *m, struct share *s)
+{
+	int fd = fcntl(s->listener.fd, F_DUPFD_CLOEXEC, 0);
+	bool udp = s->listener.address.kind == ADDRESS_UDP;
+	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, w->seq);
+	struct handoff *h = text ? handoff_add(w) : NULL;
+	int err = fd < 0 ? -errno : h ? 0 : -ENOMEM;
+
+	if (!err) {
+		w->seq++;
+		h->fd = fd;
+		h->share = s;
+		h->query = m->seq;
+		dialogue_send(w, text, strlen(text), fd, CHANNEL_LEND_FD);
+	} else {
+		fd_close(&fd);
+	}
+	free(text);
+	return err;
+}
+
+static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct node_query *q, int error)
+{
+	char address[ADDRESS_TEXT_MAX] = "?", why[ADDRESS_TEXT_MAX + 128];
+	struct address a;
+
+	if (q->fd >= 0)
+		snprintf(address, sizeof(address), "descriptor %d", q->fd);
+	else if (query_address(q, &a) == 0)
+		address_format(&a, address, sizeof(address));
+	snprintf(why, sizeof(why), "cannot listen on %s: %s", address,
+		 error == -EBADF && q->fd >= 0 ? "it was not passed on (--pass-fd, settings.pass_fds)"
+					       : strerror(-error));
+	events_add_failed(c->events, w, error, why);
+}
+
+void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
+{
+	char *key = make_key(&m->query);
+	struct share *s = NULL;
+	int err = key ? find_or_open(c, w, &key, m, &s) : -ENOMEM;
+
+	if (!err)
+		err = share_add(s, w);
+	if (!err && s->is_lent)
+		err = send_socket(w, m, s);
+	else if (!err)
+		send_reply(w, m, s);
+	if (err) {
+		if (s)
+			sharing_leave(c, w, s->key);
+		send_error(w, m, key ? key : "", err);
+		tell_failure(c, w, &m->query, err);
+	} else if (s->waiting) {
+		share_dispatch(s);
+	}
+	free(key);
+}
+
+void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq)
+{
+	struct node_message m = {.seq = seq, .data = s->data};
+
+	send_error(w, &m, s->key, -EMFILE);
+	sharing_leave(w->cluster, w, s->key);
+}
+
+/* ---- what it says once it listens ---- */
+
+static bool is_of_family(const struct share *s, const struct node_query *q)
+{
+	const struct address *a = &s->listener.address;
+
+	switch (a->kind) {
+	case ADDRESS_UNIX:
+		return q->family == NODE_PIPE && q->address &&
+		       strcmp(a->path + q->is_abstract, q->address) == 0;
+	case ADDRESS_UDP:
+		return is_udp(q) && a->port == q->port;
+	case ADDRESS_TCP:
+		return (q->family == NODE_TCP4 || q->family == NODE_TCP6) && a->port == q->port;
+	}
+	return false;
+}
+
+struct share *query_find_listening(struct cluster *c, const struct umbel_worker *w, const struct node_query *q)
+{
+	char *key = make_key(q);
+	struct share *s = key ? sharing_find(c, key) : NULL;
+
+	free(key);
+	if (s && share_seat_of(s, w) >= 0)
+		return s;
+	/* It asked for port 0, and now says which it got. */
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		if (share_seat_of(s, w) >= 0 && is_of_family(s, q))
+			return s;
+	return NULL;
+}

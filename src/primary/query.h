@@ -1,0 +1,18 @@
+/* query: a worker's question for an address (Node's queryServer): whether it may have it, whose socket
+ * answers it, and the reply. */
+#ifndef UMBEL_PRIMARY_QUERY_H
+#define UMBEL_PRIMARY_QUERY_H
+
+#include "primary/share.h"
+#include "wire/node.h"
+
+/* The reply goes out in any case. */
+void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_message *m);
+
+/* It got the reply without the socket that belongs to it: an error instead. */
+void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq);
+
+/* The share behind a worker's `listening`, or NULL: it bound that itself. */
+struct share *query_find_listening(struct cluster *c, const struct umbel_worker *w, const struct node_query *q);
+
+#endif
