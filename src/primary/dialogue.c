@@ -68,34 +68,28 @@ void dialogue_flush(struct umbel_worker *w)
 	}
 }
 
-static int send_with_fd(struct umbel_worker *w, const char *type, const char *json, size_t len, int fd)
+static int send_with_fd(struct umbel_worker *w, const char *json, size_t len, int fd)
 {
-	size_t text_len;
-	char *text = node_encode_user_handle(type, json, len, &text_len);
-	struct handoff *h = text ? handoff_add(w) : NULL;
-	int err = h ? channel_send(&w->channel, text, text_len, fd, 0) : -ENOMEM;
+	const char *head = handle_head(fd, w->is_libumbel);
+	char *text;
+	int err;
 
-	if (err && h)
-		handoff_remove(w, h);
-	free(text);
+	if (!head)
+		return -ENOTSUP;
+	text = node_encode_user_handle(head, json, len, &len);
+	err = text ? handoff_message(w, text, len, fd) : -ENOMEM;
+	if (err)
+		free(text);
 	return err;
 }
 
 int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int fd)
 {
-	const char *type;
 	int err;
 
 	if (!w->connected)
 		return -EPIPE;
-	if (fd < 0) {
-		err = channel_send(&w->channel, json, len, -1, 0);
-	} else {
-		type = handle_type(fd, w->is_libumbel);
-		if (!type)
-			return -ENOTSUP;
-		err = send_with_fd(w, type, json, len, fd);
-	}
+	err = fd < 0 ? channel_send(&w->channel, json, len, -1, 0) : send_with_fd(w, json, len, fd);
 	if (err == -EAGAIN)
 		w->wants_writable = true;
 	if (!err)
@@ -176,6 +170,27 @@ static void on_exec_failed(struct umbel_worker *w, const struct node_message *m)
 	w->exec_error = m->error;
 }
 
+/* Of its servers' sockets, that came with messages. */
+void dialogue_tell_closed(struct umbel_worker *w)
+{
+	char *key;
+
+	while ((key = accounts_pop_closed(&w->accounts))) {
+		dialogue_reply(w, node_encode_sockets_closed(key));
+		free(key);
+	}
+	if (accounts_is_awaited(&w->accounts))
+		worker_deadline(w, DEADLINE_SOCKETS, ACCOUNTS_LOOK_MS);
+}
+
+static void on_socket_question(struct umbel_worker *w, const struct node_message *m)
+{
+	if (m->type == NODE_SOCKET_GET_COUNT)
+		dialogue_reply(w, node_encode_socket_count(m->key, accounts_count(&w->accounts, m->key)));
+	else if (accounts_await(&w->accounts, m->key) == 0)
+		dialogue_tell_closed(w);
+}
+
 static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 {
 	struct node_message m;
@@ -205,6 +220,10 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		break;
 	case NODE_REPLY:
 		err = handoff_answered(w, &m);
+		break;
+	case NODE_SOCKET_GET_COUNT:
+	case NODE_SOCKET_NOTIFY_CLOSE:
+		on_socket_question(w, &m);
 		break;
 	case NODE_UMBEL_HELLO:
 		w->is_libumbel = true;
@@ -243,12 +262,32 @@ static int take_handle(struct umbel_worker *w, int *ret_fd)
 	return -EBADF;
 }
 
-static int on_line(struct umbel_worker *w, const char *line, size_t len)
+static void on_message(struct umbel_worker *w, const struct node_line *l, int *fd)
 {
 	struct events *events = w->cluster->events;
-	struct queued_event *e;
+	struct queued_event *e = NULL;
+	char *key;
+
+	if (says_ready(w, l))
+		worker_happens(w, WORKER_SERVES);
+	/* What nobody listens to is not copied. */
+	if (events->handlers[UMBEL_MESSAGE].f)
+		e = events_add(events, UMBEL_MESSAGE, w, l->text, l->len);
+	if (!e)
+		return;
+	key = l->key ? node_decode_string(l->key, l->key_len) : NULL;
+	if (key)
+		accounts_add(&w->accounts, key, *fd);
+	free(key);
+	e->event.message.json = e->text;
+	e->event.message.len = l->len;
+	e->event.message.fd = fd_steal(fd);
+}
+
+static int on_line(struct umbel_worker *w, const char *line, size_t len)
+{
 	struct node_line l;
-	int fd = -1;
+	int fd = -1, err = 0;
 
 	if (node_read_line(line, len, &l) < 0)
 		return dialogue_breach(w, "a line that is not JSON");
@@ -258,26 +297,12 @@ static int on_line(struct umbel_worker *w, const char *line, size_t len)
 		return handoff_nacked(w);
 	if (l.has_fd && take_handle(w, &fd) < 0)
 		return 0;
-	if (l.kind == NODE_LINE_INTERNAL) {
-		fd_close(&fd); /* the primary asked for none */
-		return on_internal(w, l.text, l.len);
-	}
-	if (says_ready(w, &l))
-		worker_happens(w, WORKER_SERVES);
-	/* What nobody listens to is not copied. */
-	if (!events->handlers[UMBEL_MESSAGE].f) {
-		fd_close(&fd);
-		return 0;
-	}
-	e = events_add(events, UMBEL_MESSAGE, w, l.text, l.len);
-	if (!e) {
-		fd_close(&fd);
-		return 0;
-	}
-	e->event.message.json = e->text;
-	e->event.message.len = l.len;
-	e->event.message.fd = fd;
-	return 0;
+	if (l.kind == NODE_LINE_INTERNAL)
+		err = on_internal(w, l.text, l.len); /* the primary asked for no descriptor */
+	else
+		on_message(w, &l, &fd);
+	fd_close(&fd);
+	return err;
 }
 
 /* All whole lines that were read. 0, or -EPROTO: the worker has been ended. */

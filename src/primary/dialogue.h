@@ -22,6 +22,9 @@ int dialogue_read_lines(struct umbel_worker *w);
 /* It broke the protocol: told as FAILED, and killed. -EPROTO. */
 int dialogue_breach(struct umbel_worker *w, const char *what);
 
+/* Looks which sockets that it sent are closed by now, and tells it if it waits for that. */
+void dialogue_tell_closed(struct umbel_worker *w);
+
 /* act:disconnect, once every connection that it was handed is answered: what is on its way when the
  * channel ends makes a Node worker fail (docs/PROTOCOL.md). */
 void dialogue_disconnect_when_idle(struct umbel_worker *w);

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256 }; /* a path of control characters, all escaped */
+enum {
+	NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256, /* a path of control characters, all escaped */
+	MESSAGE_TRIES = 4,                        /* Node's: once, and three times again */
+};
 
 /* ---- what is on its way ---- */
 
@@ -32,7 +35,24 @@ void handoff_remove(struct umbel_worker *w, struct handoff *h)
 	if (h->seq >= 0)
 		w->unanswered--;
 	fd_close(&h->fd);
+	free(h->text);
 	free(h);
+}
+
+int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd)
+{
+	struct handoff *h = handoff_add(w);
+	int err = h ? channel_send(&w->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
+
+	if (!err) {
+		h->text = text;
+		h->text_len = len;
+		h->fd = fd;
+		h->sent = 1;
+	} else if (h) {
+		handoff_remove(w, h);
+	}
+	return err;
 }
 
 /* ---- to the worker ---- */
@@ -196,12 +216,30 @@ int handoff_acked(struct umbel_worker *w)
 	return 0;
 }
 
+/* It is out of descriptors, for the moment perhaps: again, a few times, as Node does. */
+static bool send_again(struct umbel_worker *w, struct handoff *h)
+{
+	if (!h->text)
+		return false;
+	if (h->sent++ == MESSAGE_TRIES) {
+		events_add_failed(w->cluster->events, w, -EMFILE,
+				  "it did not get the descriptor of a message: it is out of descriptors");
+		return false;
+	}
+	TAILQ_REMOVE(&w->handoffs, h, link);
+	TAILQ_INSERT_TAIL(&w->handoffs, h, link);
+	dialogue_send(w, h->text, h->text_len, h->fd, CHANNEL_LEND_FD);
+	return true;
+}
+
 int handoff_nacked(struct umbel_worker *w)
 {
 	struct handoff *h = first_unacked(w);
 
 	if (!h)
 		return dialogue_breach(w, "NODE_HANDLE_NACK for nothing");
+	if (send_again(w, h))
+		return 0;
 	if (h->seq >= 0)
 		refused(w, h);
 	if (h->query >= 0 && h->share)

@@ -14,6 +14,9 @@ struct handoff {
 	int fd;              /* kept until it is acknowledged, a connection until it is accepted; -1 */
 	int64_t seq;         /* of the newconn; -1: no connection */
 	int64_t query;       /* what is answered with a shared socket; -1: it is none */
+	char *text;          /* of a user's message, to be sent again when the descriptor did not arrive; NULL */
+	size_t text_len;
+	unsigned sent;       /* times */
 	bool acked;
 	bool is_lane; /* the worker's end of its lane */
 	unsigned refusals;
@@ -21,6 +24,9 @@ struct handoff {
 
 struct handoff *handoff_add(struct umbel_worker *w); /* no connection yet; NULL: no memory */
 void handoff_remove(struct umbel_worker *w, struct handoff *h);
+
+/* A user's message with its descriptor, which is taken on success. 0 or -errno as channel_send(). */
+int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd);
 
 bool handoff_has_lane(const struct umbel_worker *w);
 void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without memory it gets none */

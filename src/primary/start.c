@@ -141,6 +141,7 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 	w->pidfd = w->lane = w->lane_far = -1;
 	w->stdio[0] = w->stdio[1] = w->stdio[2] = -1;
 	TAILQ_INIT(&w->handoffs);
+	accounts_init(&w->accounts);
 	w->generation = generation_ref(g);
 	return w;
 }

@@ -31,6 +31,7 @@ static void unreference(struct umbel_worker *w)
 	if (--w->references > 0)
 		return;
 	generation_unref(w->generation);
+	accounts_finish(&w->accounts);
 	free(w);
 }
 
@@ -201,6 +202,9 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		cluster_note(w->cluster, w->slot->number, "kill", "pid %d did not leave within its grace: "
 			     "SIGKILL", (int)w->pid);
 		worker_happens(w, WORKER_OVERDUE);
+		break;
+	case DEADLINE_SOCKETS:
+		dialogue_tell_closed(w);
 		break;
 	case DEADLINE_AGE:
 	case DEADLINES:

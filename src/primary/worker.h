@@ -8,6 +8,7 @@
 #include "primary/kind.h"
 #include "primary/life.h"
 #include "umbel.h"
+#include "wire/accounts.h"
 #include "wire/channel.h"
 #include "wire/lane.h"
 
@@ -24,6 +25,7 @@ enum worker_deadline {
 	DEADLINE_CUT,    /* its responses were marked for long enough: act:disconnect */
 	DEADLINE_SIGNAL, /* libumbel's last steps after umbel_run() are over: the stop signal */
 	DEADLINE_GRACE,
+	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */
 	DEADLINES
 };
@@ -71,6 +73,7 @@ struct umbel_worker {
 	struct channel channel;
 
 	struct handoffs handoffs;
+	struct accounts accounts;
 	int unanswered; /* connections among them */
 	uint64_t handed;
 	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */

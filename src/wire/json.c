@@ -205,6 +205,8 @@ static bool read_name(struct scan *s)
 		s->member = &s->top.cmd;
 	else if (json_string_is(name, "msg"))
 		s->member = &s->top.msg;
+	else if (json_string_is(name, "key"))
+		s->member = &s->top.key;
 	return true;
 }
 

@@ -18,6 +18,7 @@ struct json_span {
 struct json_top {
 	struct json_span cmd; /* member "cmd" of the top-level object when it is a string */
 	struct json_span msg; /* member "msg" of the top-level object, of any type */
+	struct json_span key; /* member "key", likewise */
 };
 
 /* White space around the value is allowed (a CR before the line feed too). Of a name that comes twice

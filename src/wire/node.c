@@ -35,6 +35,8 @@ int node_read_line(const char *line, size_t len, struct node_line *ret)
 		if (!top.msg.at)
 			return -EINVAL;
 		l.has_fd = true;
+		l.key = top.key.at;
+		l.key_len = top.key.len;
 		l.text = top.msg.at;
 		l.len = top.msg.len;
 		err = json_scan(l.text, l.len, &top);
@@ -180,6 +182,8 @@ static enum node_type type_of(const json_t *tree)
 		const char *cmd;
 		enum node_type type;
 	} own[] = {
+	    {"NODE_SOCKET_GET_COUNT", NODE_SOCKET_GET_COUNT},
+	    {"NODE_SOCKET_NOTIFY_CLOSE", NODE_SOCKET_NOTIFY_CLOSE},
 	    {"NODE_UMBEL_HELLO", NODE_UMBEL_HELLO},     {"NODE_UMBEL_LANE", NODE_UMBEL_LANE},
 	    {"NODE_UMBEL_READY", NODE_UMBEL_READY},     {"NODE_UMBEL_EXEC", NODE_UMBEL_EXEC},
 	    {"NODE_UMBEL_PRELOAD", NODE_UMBEL_PRELOAD}, {"NODE_UMBEL_DRAINED", NODE_UMBEL_DRAINED},
@@ -214,6 +218,8 @@ static int decode_fields(struct node_message *m)
 		return decode_reply(m);
 	case NODE_CLOSE:
 	case NODE_NEWCONN:
+	case NODE_SOCKET_GET_COUNT:
+	case NODE_SOCKET_NOTIFY_CLOSE:
 		return m->key ? 0 : -EINVAL;
 	case NODE_UMBEL_READY:
 		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
@@ -371,22 +377,39 @@ char *node_encode_lane(void)
 			      "NODE_UMBEL_LANE"));
 }
 
-char *node_encode_user_handle(const char *type, const char *json, size_t len, size_t *ret_len)
+char *node_encode_user_handle(const char *head, const char *json, size_t len, size_t *ret_len)
 {
-	/* Two pieces of constant text around the user's, which is not to become a tree. */
-	static const char head[] = "{\"cmd\":\"NODE_HANDLE\",\"type\":\"", middle[] = "\",\"msg\":";
-	size_t type_len = strlen(type), size = sizeof(head) + type_len + sizeof(middle) + len + 1;
-	char *text = malloc(size), *p = text;
+	/* The user's text is not to become a tree. */
+	size_t head_len = strlen(head);
+	char *text = malloc(head_len + len + 1), *p = text;
 
 	if (!text)
 		return NULL;
-	p = mempcpy(p, head, sizeof(head) - 1);
-	p = mempcpy(p, type, type_len);
-	p = mempcpy(p, middle, sizeof(middle) - 1);
+	p = mempcpy(p, head, head_len);
 	p = mempcpy(p, json, len);
 	*p++ = '}';
 	*ret_len = (size_t)(p - text);
 	return text;
+}
+
+char *node_encode_socket_count(const char *key, unsigned count)
+{
+	return dump(json_pack("{ss ss si}", "cmd", "NODE_SOCKET_COUNT", "key", key, "count", (int)count));
+}
+
+char *node_encode_sockets_closed(const char *key)
+{
+	return dump(json_pack("{ss ss}", "cmd", "NODE_SOCKET_ALL_CLOSED", "key", key));
+}
+
+char *node_decode_string(const char *json, size_t len)
+{
+	json_t *value = json_loadb(json, len, JSON_DECODE_ANY, NULL);
+	const char *text = json_string_value(value);
+	char *copy = text ? strdup(text) : NULL;
+
+	json_decref(value);
+	return copy;
 }
 
 size_t node_write_newconn(char *out, size_t size, const char *key_json, uint32_t seq)

@@ -23,6 +23,8 @@ struct node_line {
 	bool has_fd;      /* it says that a descriptor came with it: NODE_HANDLE. Answer with an ACK first */
 	const char *text; /* the message, out of its NODE_HANDLE; inside the scanned line */
 	size_t len;
+	const char *key; /* of its NODE_HANDLE: the server whose socket it is, as JSON; NULL: none */
+	size_t key_len;
 };
 
 /* 0; -EINVAL, -E2BIG as json_scan(); -EINVAL also for a NODE_HANDLE without a message. */
@@ -40,6 +42,8 @@ enum node_type {
 	NODE_LEAVING,    /* exitedAfterDisconnect */
 	NODE_NEWCONN,    /* key; a connection came with it */
 	NODE_REPLY,      /* ack, and what the answered message asks for */
+	NODE_SOCKET_GET_COUNT,    /* key: how many of that server's sockets have you open? */
+	NODE_SOCKET_NOTIFY_CLOSE, /* key: tell when none is left */
 	NODE_UMBEL_HELLO, /* worker to primary: I am libumbel's */
 	NODE_UMBEL_LANE,  /* primary to worker: your lane; came with it */
 	NODE_UMBEL_READY, /* worker to primary: I am ready; `ready` false: I will say when I am */
@@ -110,8 +114,13 @@ char *node_encode_hello(void);
 char *node_encode_ready(bool ready);
 char *node_encode_lane(void); /* wrapped: goes with a descriptor */
 
-/* A user's message (one JSON value, scanned) that goes with a descriptor of `type`. */
-char *node_encode_user_handle(const char *type, const char *json, size_t len, size_t *ret_len);
+/* A user's message (one JSON value, scanned) that goes with a descriptor; head is handle_head()'s. */
+char *node_encode_user_handle(const char *head, const char *json, size_t len, size_t *ret_len);
+
+char *node_encode_socket_count(const char *key, unsigned count); /* the answer to NODE_SOCKET_GET_COUNT */
+char *node_encode_sockets_closed(const char *key);               /* to NODE_SOCKET_NOTIFY_CLOSE */
+
+char *node_decode_string(const char *json, size_t len); /* a JSON string's text; NULL: it is none */
 
 /* newconn is written once for each connection: into out, from a key that is JSON already. Bytes. */
 size_t node_write_newconn(char *out, size_t size, const char *key_json, uint32_t seq);

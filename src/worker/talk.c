@@ -39,7 +39,7 @@ void talk_flush(struct self *s)
 
 int self_send(struct self *s, const char *json, size_t len, int fd)
 {
-	const char *type;
+	const char *head;
 	char *text;
 	int err;
 
@@ -48,10 +48,10 @@ int self_send(struct self *s, const char *json, size_t len, int fd)
 	if (fd < 0) {
 		err = channel_send(&s->channel, json, len, -1, 0);
 	} else {
-		type = handle_type(fd, s->libumbel_primary);
-		if (!type)
+		head = handle_head(fd, s->libumbel_primary);
+		if (!head)
 			return -ENOTSUP;
-		text = node_encode_user_handle(type, json, len, &len);
+		text = node_encode_user_handle(head, json, len, &len);
 		err = text ? channel_send(&s->channel, text, len, fd, 0) : -ENOMEM;
 		free(text);
 		s->unacked += !err;

@@ -251,7 +251,8 @@ static void test_encode(void **state)
 	assert_string_equal(line, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
 				  "\"act\":\"newconn\",\"key\":\"k\",\"seq\":9}}");
 	assert_int_equal(node_write_newconn(line, 20, "\"k\"", 9), 0);
-	text = node_encode_user_handle("net.Socket", "[1]", 3, &len);
+	text = node_encode_user_handle("{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":", "[1]", 3,
+				       &len);
 	assert_memory_equal(text, "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":[1]}", len);
 	free(text);
 }
