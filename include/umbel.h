@@ -126,6 +126,12 @@ enum umbel_policy {
 
 enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTART_NEVER };
 
+#define UMBEL_STDIO_MAX 8
+#define UMBEL_STDIO_INHERIT (-1) /* ours of the same number; for stdin /dev/null */
+#define UMBEL_STDIO_PIPE (-2)    /* our end: umbel_worker_fd(). From 3 on both ways, a unix stream socket */
+#define UMBEL_STDIO_CHANNEL (-3) /* the channel, at one place; mostly at 3 */
+#define UMBEL_STDIO_NONE (-4)    /* nothing; for 0 to 2 /dev/null (Node's 'ignore') */
+
 /* What workers are and how they are kept. Start from UMBEL_SETTINGS, change fields, give it to
  * umbel_setup(). Times are milliseconds. */
 struct umbel_settings {
@@ -135,8 +141,9 @@ struct umbel_settings {
 	char *const *argv;     /* all of it, [0] too, NULL-terminated; NULL: the argv of umbel_open() */
 	char *const *env;      /* "K=V" added for every worker, NULL-terminated; NULL: none */
 	const char *cwd;       /* NULL: ours */
-	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's */
-	int stdio[3];          /* UMBEL_STDIO_*, or a descriptor of ours (not taken) */
+	int64_t uid, gid;      /* -1: ours. With uid set the supplementary groups are that user's; with gid
+				* alone, set by root, there are none */
+	int stdio[UMBEL_STDIO_MAX]; /* its descriptors 0, 1, ...: UMBEL_STDIO_*, or one of ours (not taken) */
 
 	enum umbel_policy policy;
 	const int *pass_fds;   /* sockets of ours, ended by -1, that Node workers may name in listen({fd}) and
@@ -184,13 +191,11 @@ struct umbel_settings {
 	size_t max_message;    /* bytes of one message either way, 1 KiB..1 GiB */
 	size_t max_queue;      /* bytes waiting for one worker; then umbel_send() says -EAGAIN */
 };
-#define UMBEL_STDIO_INHERIT (-1) /* for stdin: /dev/null */
-#define UMBEL_STDIO_PIPE (-2)    /* our end: umbel_worker_fd() */
 #define UMBEL_SURGE_ALL UINT32_MAX
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
-		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1, {-1, -1, -1},       \
-		    UMBEL_AUTO, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
+		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1,                     \
+		    {-1, -1, -1, -3, -4, -4, -4, -4}, UMBEL_AUTO, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
 		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
 	}
 
@@ -258,6 +263,11 @@ const struct umbel_settings *umbel_settings(const struct umbel *u); /* valid unt
  * What fails after the fork (the exec itself) is UMBEL_FAILED. */
 int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret);
 
+/* The same with a program of its own, for this worker and those that follow it in its slot: exec and argv as
+ * in settings, where NULL stands for what is there. */
+int umbel_fork_as(struct umbel *u, const char *exec, char *const *argv, char *const *env,
+		  struct umbel_worker **ret);
+
 /* Keeps that many, 0..1024, and turns respawn on; fewer than there are: the highest slots drain. Failed
  * slots are tried again. When a worker cannot be started those before it stay: call it again, or
  * umbel_stop(). */
@@ -289,7 +299,7 @@ enum umbel_state umbel_worker_state(const struct umbel_worker *w);           /* 
 uint32_t umbel_worker_generation(const struct umbel_worker *w);              /* 1; each reload starts the next */
 bool umbel_worker_connected(const struct umbel_worker *w);
 bool umbel_worker_asked(const struct umbel_worker *w);                       /* true from the asking on */
-int umbel_worker_fd(const struct umbel_worker *w, int stdio);                /* 0, 1, 2: our end of a pipe, still
+int umbel_worker_fd(const struct umbel_worker *w, int stdio);                /* our end of the pipe there, still
 									      * ours, until GONE; -1: no pipe */
 void **umbel_worker_data(struct umbel_worker *w);                            /* one pointer of yours */
 

@@ -306,7 +306,15 @@ const struct umbel_settings *umbel_settings(const struct umbel *u)
 
 int umbel_fork(struct umbel *u, char *const *env, struct umbel_worker **ret)
 {
-	return u->cluster ? facade_touched(u, cluster_fork(u->cluster, env, ret)) : facade_wrong_role(u);
+	return umbel_fork_as(u, NULL, NULL, env, ret);
+}
+
+int umbel_fork_as(struct umbel *u, const char *exec, char *const *argv, char *const *env,
+		  struct umbel_worker **ret)
+{
+	if (!u->cluster)
+		return facade_wrong_role(u);
+	return facade_touched(u, cluster_fork(u->cluster, exec, argv, env, ret));
 }
 
 int umbel_scale(struct umbel *u, int workers)
@@ -391,7 +399,7 @@ bool umbel_worker_asked(const struct umbel_worker *w)
 
 int umbel_worker_fd(const struct umbel_worker *w, int stdio)
 {
-	return stdio >= 0 && stdio < 3 ? w->stdio[stdio] : -1;
+	return stdio >= 0 && stdio < UMBEL_STDIO_MAX ? w->stdio[stdio] : -1;
 }
 
 void **umbel_worker_data(struct umbel_worker *w)

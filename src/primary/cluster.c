@@ -157,8 +157,10 @@ int cluster_setup(struct cluster *c, const struct umbel_settings *s)
 	return 0;
 }
 
-int cluster_fork(struct cluster *c, char *const *env, struct umbel_worker **ret)
+int cluster_fork(struct cluster *c, const char *exec, char *const *argv, char *const *env,
+		 struct umbel_worker **ret)
 {
+	struct program program;
 	struct umbel_worker *w;
 	struct slot *slot;
 	int err;
@@ -168,7 +170,10 @@ int cluster_fork(struct cluster *c, char *const *env, struct umbel_worker **ret)
 	slot = slot_lowest_empty(c);
 	if (!slot)
 		return c->slot_count == CLUSTER_MAX_SLOTS ? -EAGAIN : -ENOMEM;
-	err = slot_want(slot, env, c->settings.respawn, &w);
+	err = program_copy(exec, argv, env, &program);
+	if (err)
+		return reason_set(c->reason, err, "out of memory");
+	err = slot_want(slot, &program, c->settings.respawn, &w);
 	if (!err && ret)
 		*ret = w;
 	return err;
@@ -195,7 +200,7 @@ int cluster_scale(struct cluster *c, int workers)
 		if (!slot)
 			return reason_set(c->reason, -ENOMEM, "out of memory");
 		if (slot->state == SLOT_EMPTY || slot->state == SLOT_FAILED || slot->state == SLOT_RETIRED)
-			err = slot_want(slot, NULL, true, &w);
+			err = slot_want(slot, &(struct program){0}, true, &w);
 		slot->kept = !err;
 	}
 	reload_consider(c);
@@ -479,7 +484,7 @@ void cluster_close(struct cluster *c)
 	uv_run(&c->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&c->loop);
 	for (int i = 0; i < c->slot_count; i++) {
-		strings_free(c->slots[i]->env);
+		program_finish(&c->slots[i]->program);
 		generation_unref(c->slots[i]->generation);
 		free(c->slots[i]);
 	}

@@ -61,7 +61,8 @@ int cluster_open(int argc, char **argv, struct events *events, struct reason *re
 void cluster_close(struct cluster *c); /* kills and reaps what is left */
 
 int cluster_setup(struct cluster *c, const struct umbel_settings *s);
-int cluster_fork(struct cluster *c, char *const *env, struct umbel_worker **ret);
+int cluster_fork(struct cluster *c, const char *exec, char *const *argv, char *const *env,
+		 struct umbel_worker **ret);
 int cluster_scale(struct cluster *c, int workers);
 int cluster_stop(struct cluster *c);
 int cluster_disconnect(struct cluster *c, struct umbel_worker *w);

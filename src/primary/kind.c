@@ -50,17 +50,20 @@ static bool script_is_node(const char *path)
 	return shebang_is_node(line);
 }
 
+bool kind_is_node_itself(const char *path)
+{
+	char *real = realpath(path, NULL);
+	bool node = is_one_of(real ? real : path, node_names);
+
+	free(real);
+	return node;
+}
+
 enum kind kind_of_program(const char *name, const char *path)
 {
-	char *real = NULL;
-	bool node;
-
 	if (is_one_of(name, launchers))
 		return KIND_CHANNEL;
-	real = realpath(path, NULL);
-	node = is_one_of(real ? real : path, node_names) || script_is_node(path);
-	free(real);
-	return node ? KIND_NODE : KIND_CHANNEL;
+	return kind_is_node_itself(path) || script_is_node(path) ? KIND_NODE : KIND_CHANNEL;
 }
 
 static const char *const kind_names[] = {

@@ -2,6 +2,8 @@
 #ifndef UMBEL_PRIMARY_KIND_H
 #define UMBEL_PRIMARY_KIND_H
 
+#include <stdbool.h>
+
 enum kind {
 	KIND_AUTO,
 	KIND_NODE,    /* Node's channel: NODE_CHANNEL_FD and NODE_UNIQUE_ID */
@@ -16,5 +18,8 @@ enum kind kind_of_program(const char *name, const char *path);
 
 const char *kind_name(enum kind kind);              /* "node" */
 int kind_from_name(const char *name, enum kind *ret); /* -EINVAL */
+
+/* Whether that file is Node, and not a script that Node runs. */
+bool kind_is_node_itself(const char *path);
 
 #endif

@@ -101,8 +101,26 @@ static int check_life(const struct umbel_settings *s, struct reason *r)
 	return 0;
 }
 
+static int check_stdio(const struct umbel_settings *s, struct reason *r)
+{
+	int channels = 0;
+
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++) {
+		if (s->stdio[i] < UMBEL_STDIO_NONE)
+			return reason_set(r, -EINVAL, "settings.stdio[%d] is %d: no descriptor and no "
+					  "UMBEL_STDIO_*", i, s->stdio[i]);
+		channels += s->stdio[i] == UMBEL_STDIO_CHANNEL;
+	}
+	if (channels != 1)
+		return reason_set(r, -EINVAL, "settings.stdio has UMBEL_STDIO_CHANNEL in %d places: it must be "
+				  "one", channels);
+	return 0;
+}
+
 static int check(const struct umbel_settings *s, struct reason *r)
 {
+	int err;
+
 	if (s->size != sizeof(*s))
 		return reason_set(r, -EINVAL, "settings.size is %zu, this library's is %zu: start from "
 				  "UMBEL_SETTINGS", s->size, sizeof(*s));
@@ -113,10 +131,6 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	if (s->max_message < 1024 || s->max_message > 1u << 30)
 		return reason_set(r, -EINVAL, "settings.max_message is %zu, allowed are 1 KiB to 1 GiB",
 				  s->max_message);
-	for (int i = 0; i < 3; i++)
-		if (s->stdio[i] < UMBEL_STDIO_PIPE)
-			return reason_set(r, -EINVAL, "settings.stdio[%d] is %d: no descriptor and no "
-					  "UMBEL_STDIO_*", i, s->stdio[i]);
 	if ((int)s->policy < UMBEL_AUTO || s->policy > UMBEL_SHARED)
 		return reason_set(r, -EINVAL, "settings.policy is %d: UMBEL_AUTO, UMBEL_RR or UMBEL_SHARED",
 				  (int)s->policy);
@@ -126,7 +140,8 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	for (char *const *e = s->env; e && *e; e++)
 		if (!strchr(*e, '=') || **e == '=')
 			return reason_set(r, -EINVAL, "settings.env: '%s' is not NAME=VALUE", *e);
-	return check_life(s, r);
+	err = check_stdio(s, r);
+	return err ? err : check_life(s, r);
 }
 
 static int copy_string(const char *from, const char **ret)
@@ -190,6 +205,38 @@ void settings_finish(struct umbel_settings *s)
 	memset(s, 0, sizeof(*s));
 }
 
+int settings_channel(const struct umbel_settings *s)
+{
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
+		if (s->stdio[i] == UMBEL_STDIO_CHANNEL)
+			return i;
+	return -1; /* settings_copy() refuses that */
+}
+
+/* ---- a slot's own program ---- */
+
+int program_copy(const char *exec, char *const *argv, char *const *env, struct program *ret)
+{
+	struct program p = {0};
+	int err = copy_string(exec, (const char **)&p.exec);
+
+	err = err ? err : strings_copy(argv, &p.argv);
+	err = err ? err : strings_copy(env, &p.env);
+	if (err)
+		program_finish(&p);
+	else
+		*ret = p;
+	return err;
+}
+
+void program_finish(struct program *p)
+{
+	free(p->exec);
+	strings_free(p->argv);
+	strings_free(p->env);
+	*p = (struct program){0};
+}
+
 /* ---- environment ---- */
 
 static int is_primarys_own(const char *entry)
@@ -219,4 +266,14 @@ int environment_build(char *const *base, char *const *const *more, size_t more_c
 	err = strings_merge(vectors, more_count + 1, ret);
 	free(inherited);
 	return err;
+}
+
+const char *environment_value(char *const *environment, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; environment && *environment; environment++)
+		if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=')
+			return *environment + len + 1;
+	return NULL;
 }

@@ -18,11 +18,26 @@ int strings_merge(char *const *const *vectors, size_t count, char ***ret);
 int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret, struct reason *reason);
 void settings_finish(struct umbel_settings *s);
 
+int settings_channel(const struct umbel_settings *s); /* the descriptor at which a worker finds it */
+
+/* What one slot's workers are in the place of what the settings say. Any may be NULL. */
+struct program {
+	char *exec;
+	char **argv;
+	char **env; /* added to the settings' */
+};
+
+/* A deep copy. 0 or -ENOMEM. */
+int program_copy(const char *exec, char *const *argv, char *const *env, struct program *ret);
+void program_finish(struct program *p);
+
 enum { ENVIRONMENT_MOST = 8 };
 
 /* The environment of a worker, a new vector: `base` without what belongs to the primary alone
  * (NOTIFY_SOCKET, WATCHDOG_*, LISTEN_*, NODE_CHANNEL_*, NODE_UNIQUE_ID, UMBEL_*), then each of `more`
  * (vectors, at most ENVIRONMENT_MOST, each may be NULL), a later one replacing an earlier of its name. */
 int environment_build(char *const *base, char *const *const *more, size_t more_count, char ***ret);
+
+const char *environment_value(char *const *environment, const char *name); /* NULL: it is not there */
 
 #endif

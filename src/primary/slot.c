@@ -190,17 +190,12 @@ static void set_generation(struct slot *slot, struct generation *g)
 	slot->generation = g;
 }
 
-int slot_want(struct slot *slot, char *const *env, bool kept, struct umbel_worker **ret)
+int slot_want(struct slot *slot, struct program *program, bool kept, struct umbel_worker **ret)
 {
-	struct cluster *c = slot->cluster;
-	char **copy;
-	int err = strings_copy(env, &copy);
-
-	if (err)
-		return reason_set(c->reason, err, "out of memory");
-	strings_free(slot->env);
-	slot->env = copy;
-	set_generation(slot, c->generation);
+	program_finish(&slot->program);
+	slot->program = *program;
+	*program = (struct program){0};
+	set_generation(slot, slot->cluster->generation);
 	uv_timer_stop(&slot->timer);
 	slot->streak = (struct streak){0};
 	slot->kept = kept;

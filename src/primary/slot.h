@@ -4,6 +4,7 @@
 #define UMBEL_PRIMARY_SLOT_H
 
 #include "primary/life.h"
+#include "primary/settings.h"
 #include "umbel.h"
 
 #include <uv.h>
@@ -17,7 +18,7 @@ struct slot {
 	enum slot_state state;
 	bool kept;                    /* refilled when its worker ends */
 	bool recycling;               /* the successor comes because of a limit, not of a reload */
-	char **env;                   /* of its fork; NULL: none */
+	struct program program;       /* of its fork */
 	struct generation *generation; /* of who is started here next; NULL: nobody ever was */
 	struct umbel_worker *worker;  /* NULL: none */
 	struct umbel_worker *next;    /* successor; only while replacing */
@@ -30,9 +31,9 @@ struct slot {
 	uint64_t due_ms;              /* its end, of uv_now(); of a recycling that failed: not before */
 };
 
-/* A worker of the cluster's generation is wanted here. env is copied. -errno: it could not be started,
- * the slot is as it was, and the reason is set. */
-int slot_want(struct slot *slot, char *const *env, bool kept, struct umbel_worker **ret);
+/* A worker of the cluster's generation is wanted here. The program is taken. -errno: it could not be started,
+ * the slot is empty as before, and the reason is set. */
+int slot_want(struct slot *slot, struct program *program, bool kept, struct umbel_worker **ret);
 
 void slot_retire(struct slot *slot); /* nobody is wanted here any more */
 

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GROUPS_MAX = 1024, FIRST_FREE_FD = SPAWN_CHANNEL_FD + 1 };
+enum { GROUPS_MAX = 1024 };
 
 struct child_groups {
 	int count; /* -1: leave them */
@@ -60,21 +60,24 @@ static void child_signals(void)
 /* First out of the way, then into place: a target may be the number of another's source. */
 static int child_descriptors(const struct spawn *s, int *ret_channel)
 {
-	int from[4] = {s->stdio[0], s->stdio[1], s->stdio[2], s->channel};
+	int from[SPAWN_FDS];
 
-	for (int i = 0; i < 4; i++) {
-		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-		if (from[i] < 0)
+	for (int i = 0; i < SPAWN_FDS; i++) {
+		from[i] = s->fds[i] < 0 ? -1 : fcntl(s->fds[i], F_DUPFD_CLOEXEC, SPAWN_FDS);
+		if (from[i] < 0 && s->fds[i] >= 0)
 			return errno;
 	}
-	*ret_channel = from[3];
-	for (int i = 0; i < 3; i++)
-		if (dup2(from[i], i) < 0)
+	*ret_channel = from[s->channel];
+	for (int i = 0; i < SPAWN_FDS; i++) {
+		bool until_exec = i == s->channel && !s->keep_channel;
+
+		if (from[i] < 0)
+			close(i);
+		else if (dup3(from[i], i, until_exec ? O_CLOEXEC : 0) < 0)
 			return errno;
-	if (dup3(from[3], SPAWN_CHANNEL_FD, s->keep_channel ? 0 : O_CLOEXEC) < 0)
-		return errno;
-	*ret_channel = SPAWN_CHANNEL_FD;
-	close_range(FIRST_FREE_FD, ~0U, 0);
+	}
+	*ret_channel = s->channel;
+	close_range(SPAWN_FDS, ~0U, 0);
 	return 0;
 }
 
@@ -91,7 +94,7 @@ static int child_user(const struct spawn *s, const struct child_groups *groups)
 
 static void child(const struct spawn *s, const struct child_groups *groups, pid_t primary)
 {
-	int channel = s->channel;
+	int channel = s->fds[s->channel];
 	int error = child_descriptors(s, &channel);
 
 	if (error)
@@ -120,6 +123,8 @@ static int find_groups(const struct spawn *s, struct child_groups *ret)
 	struct passwd *user;
 
 	ret->count = -1;
+	if (s->uid < 0 && s->gid >= 0 && geteuid() == 0)
+		ret->count = 0; /* ours would be root's */
 	if (s->uid < 0 || (uid_t)s->uid == geteuid())
 		return 0;
 	ret->count = 0;

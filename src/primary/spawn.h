@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #define SPAWN_FAILED 127 /* exit status of a child that has no program */
-#define SPAWN_CHANNEL_FD 3 /* where the program finds its channel: Node's habit */
+#define SPAWN_FDS 8 /* descriptors that a program may be given */
 
 struct spawn {
 	const char *path;   /* resolved: no search in PATH is done here */
@@ -15,8 +15,8 @@ struct spawn {
 	char *const *env;   /* all of it */
 	const char *cwd;    /* NULL: ours */
 	int64_t uid, gid;   /* -1: ours */
-	int stdio[3];       /* descriptors to become 0, 1, 2 */
-	int channel;        /* to become SPAWN_CHANNEL_FD; also tells of a failed exec, see below */
+	int fds[SPAWN_FDS]; /* descriptors to become 0, 1, ...; -1: none there */
+	int channel;        /* which of them is the channel. It also tells of a failed exec, see below */
 	bool keep_channel;  /* false: it is closed by the exec */
 	bool outlives_us;   /* it notices by itself when we are gone (Node); else it is killed then */
 	struct rlimit nofile; /* what this process had before it raised its own */

@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "primary/generation.h"
+#include "primary/inspect.h"
 #include "primary/preload.h"
 #include "primary/settings.h"
 #include "primary/slot.h"
@@ -17,19 +18,88 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+_Static_assert(UMBEL_STDIO_MAX == SPAWN_FDS, "one is the other");
 
-static int build_environment(const struct umbel_worker *w, char ***ret)
+/* What one start is made from. */
+struct start {
+	struct umbel_worker *w;
+	char path[PATH_MAX];
+	char *const *argv; /* as the settings or the fork say */
+	char **env;        /* all of it */
+	char **inspected;  /* argv with a port for the debugger; NULL: as it is. The words are argv's */
+	char inspect_option[32];
+	int theirs[UMBEL_STDIO_MAX]; /* what the child gets; -1: nothing there */
+	bool opened[UMBEL_STDIO_MAX]; /* for it alone */
+};
+
+/* ---- what it executes ---- */
+
+static int find_program(struct slot *slot, enum kind *ret_kind, char *path, size_t size)
 {
+	struct cluster *c = slot->cluster;
+	const char *given = slot->program.exec ? slot->program.exec : c->settings.exec;
+	const char *name = given ? given : c->own_path ? c->own_path : c->argv[0];
+	int err = spawn_find(name, c->settings.cwd, path, size);
+
+	if (err)
+		return reason_set(c->reason, err, "cannot execute %s: %s", name, strerror(-err));
+	*ret_kind = c->kind != KIND_AUTO ? c->kind : !given ? KIND_CHANNEL : kind_of_program(name, path);
+	return 0;
+}
+
+/* The lowest after `base` that no other worker has. */
+static int free_inspect_port(const struct cluster *c, int base)
+{
+	struct umbel_worker *w;
+	int port;
+
+	for (int count = 1;; count++) {
+		port = inspect_port_after(base, count);
+		TAILQ_FOREACH (w, &c->workers, link)
+			if (w->inspect_port == port)
+				break;
+		if (!w)
+			return port;
+	}
+}
+
+/* Node's own words in argv, when it is called by its name. Of a script they are the script's. */
+static int give_inspect_port(struct start *s)
+{
+	struct umbel_worker *w = s->w;
+	int base, at = 0, count = 0;
+
+	if (w->kind != KIND_NODE || !s->argv[0])
+		return 0;
+	base = kind_is_node_itself(s->path) ? inspect_port(s->argv + 1, &at) : 0;
+	if (!base)
+		base = inspect_port_of_text(environment_value(s->env, "NODE_OPTIONS"));
+	if (!base)
+		return 0;
+	w->inspect_port = free_inspect_port(w->cluster, base);
+	snprintf(s->inspect_option, sizeof(s->inspect_option), "--inspect-port=%d", w->inspect_port);
+	while (s->argv[count])
+		count++;
+	s->inspected = calloc((size_t)count + 2, sizeof(*s->inspected));
+	if (!s->inspected)
+		return -ENOMEM;
+	memcpy(s->inspected, s->argv, (size_t)(at + 1) * sizeof(*s->argv));
+	s->inspected[at + 1] = s->inspect_option;
+	memcpy(s->inspected + at + 2, s->argv + at + 1, (size_t)(count - at) * sizeof(*s->argv));
+	return 0;
+}
+
+static int build_environment(struct start *start)
+{
+	const struct umbel_worker *w = start->w;
 	const struct umbel_settings *settings = &w->cluster->settings;
 	struct generation *g = w->generation;
-	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40];
-	char *own[] = {slot, id, number, instance, max_message, grace, NULL};
-	char *node[] = {"NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
-	char *channel[] = {"UMBEL_CHANNEL=3", NULL};
-	char *const *more[] = {g->base ? NULL : settings->env, w->slot->env, g->more, own,
-			       w->kind == KIND_NODE      ? node
-			       : w->kind == KIND_CHANNEL ? channel
-							 : NULL};
+	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
+	char *own[] = {slot, id, number, instance, max_message, grace, w->kind == KIND_NONE ? NULL : channel,
+		       NULL};
+	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
+	char *const *more[] = {g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
+			       w->kind == KIND_NODE ? node : NULL};
 	char **base = g->base ? g->base : environ, *preload = NULL;
 	int err;
 
@@ -40,85 +110,110 @@ static int build_environment(const struct umbel_worker *w, char ***ret)
 	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->id);
 	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu", settings->max_message);
 	snprintf(grace, sizeof(grace), "UMBEL_GRACE_MS=%u", settings->grace_ms);
+	snprintf(channel, sizeof(channel), "%s=%d", w->kind == KIND_NODE ? "NODE_CHANNEL_FD" : "UMBEL_CHANNEL",
+		 settings_channel(settings));
 	if (w->kind == KIND_NODE && settings->node_preload) {
-		preload = preload_options(base, more, 3, settings->argv, w->is_other_user);
-		node[3] = preload;
+		preload = preload_options(base, more, 3, start->argv, w->is_other_user);
+		node[2] = preload;
 	}
-	err = environment_build(base, more, sizeof(more) / sizeof(more[0]), ret);
+	err = environment_build(base, more, sizeof(more) / sizeof(more[0]), &start->env);
 	free(preload);
 	return err;
 }
 
-/* theirs[i] is what the child gets; those that were opened for it are closed by the caller. */
-static int open_stdio(struct umbel_worker *w, int theirs[3], bool opened[3])
-{
-	for (int i = 0; i < 3; i++) {
-		int setting = w->cluster->settings.stdio[i], ends[2];
+/* ---- its descriptors ---- */
 
-		theirs[i] = setting;
-		if (setting == UMBEL_STDIO_PIPE) {
-			if (pipe2(ends, O_CLOEXEC) < 0)
-				return -errno;
-			theirs[i] = ends[i == 0 ? 0 : 1];
-			w->stdio[i] = ends[i == 0 ? 1 : 0];
-			opened[i] = true;
-		} else if (setting == UMBEL_STDIO_INHERIT && i > 0 && fcntl(i, F_GETFD) >= 0) {
-			theirs[i] = i;
-		} else if (setting == UMBEL_STDIO_INHERIT) {
-			theirs[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
-			if (theirs[i] < 0)
-				return -errno;
-			opened[i] = true;
-		}
+static int open_null(struct start *s, int i)
+{
+	s->theirs[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	s->opened[i] = true;
+	return s->theirs[i] < 0 ? -errno : 0;
+}
+
+static int open_pipe(struct start *s, int i)
+{
+	int ends[2]; /* [0] is the child's */
+
+	if (i > 2 ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 : pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	if (i == 1 || i == 2) { /* it writes there */
+		int reading = ends[0];
+
+		ends[0] = ends[1];
+		ends[1] = reading;
 	}
+	s->theirs[i] = ends[0];
+	s->w->stdio[i] = ends[1];
+	s->opened[i] = true;
 	return 0;
 }
 
-static int find_program(struct cluster *c, enum kind *ret_kind, char *path, size_t size)
+static int open_descriptor(struct start *s, int i, int channel)
 {
-	const char *name = c->settings.exec ? c->settings.exec : c->own_path ? c->own_path : c->argv[0];
-	int err = spawn_find(name, c->settings.cwd, path, size);
+	int setting = s->w->cluster->settings.stdio[i];
+	bool is_standard = i < 3;
 
-	if (err)
-		return reason_set(c->reason, err, "cannot execute %s: %s", name, strerror(-err));
-	*ret_kind = c->kind != KIND_AUTO	    ? c->kind
-		    : c->settings.exec == NULL ? KIND_CHANNEL
-					       : kind_of_program(name, path);
-	return 0;
+	switch (setting) {
+	case UMBEL_STDIO_PIPE:
+		return open_pipe(s, i);
+	case UMBEL_STDIO_CHANNEL:
+		s->theirs[i] = channel;
+		return 0;
+	case UMBEL_STDIO_INHERIT:
+		if (i > 0 && fcntl(i, F_GETFD) >= 0) {
+			s->theirs[i] = i;
+			return 0;
+		}
+		/* fallthrough */
+	case UMBEL_STDIO_NONE:
+		s->theirs[i] = -1;
+		return is_standard ? open_null(s, i) : 0;
+	default:
+		s->theirs[i] = setting;
+		return 0;
+	}
 }
 
-static int spawn_it(struct umbel_worker *w, const char *path, int channel)
+static void close_descriptors(struct start *s, bool failed)
 {
-	struct cluster *c = w->cluster;
-	int theirs[3] = {-1, -1, -1};
-	bool opened[3] = {false, false, false};
-	char **env = NULL;
-	int err = build_environment(w, &env);
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++) {
+		if (s->opened[i])
+			fd_close(&s->theirs[i]);
+		if (failed)
+			fd_close(&s->w->stdio[i]);
+	}
+}
 
-	err = err ? err : open_stdio(w, theirs, opened);
+/* ---- the start ---- */
+
+static int spawn_it(struct start *s, int channel)
+{
+	struct umbel_worker *w = s->w;
+	const struct umbel_settings *settings = &w->cluster->settings;
+	int err = build_environment(s);
+
+	err = err ? err : give_inspect_port(s);
+	for (int i = 0; i < UMBEL_STDIO_MAX && !err; i++)
+		err = open_descriptor(s, i, channel);
 	if (!err) {
-		struct spawn s = {
-		    .path = path,
-		    .argv = c->settings.argv ? c->settings.argv : c->argv,
-		    .env = env,
-		    .cwd = c->settings.cwd,
-		    .uid = c->settings.uid,
-		    .gid = c->settings.gid,
-		    .stdio = {theirs[0], theirs[1], theirs[2]},
-		    .channel = channel,
+		struct spawn spawn = {
+		    .path = s->path,
+		    .argv = s->inspected ? s->inspected : s->argv,
+		    .env = s->env,
+		    .cwd = settings->cwd,
+		    .uid = settings->uid,
+		    .gid = settings->gid,
+		    .channel = settings_channel(settings),
 		    .keep_channel = w->kind != KIND_NONE,
 		    .outlives_us = w->kind == KIND_NODE,
-		    .nofile = c->nofile,
+		    .nofile = w->cluster->nofile,
 		};
-		err = spawn_process(&s, &w->pid, &w->pidfd);
+		memcpy(spawn.fds, s->theirs, sizeof(spawn.fds));
+		err = spawn_process(&spawn, &w->pid, &w->pidfd);
 	}
-	for (int i = 0; i < 3; i++) {
-		if (opened[i])
-			fd_close(&theirs[i]);
-		if (err)
-			fd_close(&w->stdio[i]);
-	}
-	strings_free(env);
+	close_descriptors(s, err);
+	strings_free(s->env);
+	free(s->inspected);
 	return err;
 }
 
@@ -139,7 +234,8 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 	w->started_ms = worker_now_ms();
 	w->chance = cluster_chance(c);
 	w->pidfd = w->lane = w->lane_far = -1;
-	w->stdio[0] = w->stdio[1] = w->stdio[2] = -1;
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
+		w->stdio[i] = -1;
 	TAILQ_INIT(&w->handoffs);
 	accounts_init(&w->accounts);
 	w->generation = generation_ref(g);
@@ -149,30 +245,30 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
 {
 	struct cluster *c = slot->cluster;
-	char path[PATH_MAX];
-	struct umbel_worker *w;
+	struct start s = {.theirs = {-1, -1, -1, -1, -1, -1, -1, -1}};
 	enum kind kind = KIND_NONE;
-	int ends[2], err = find_program(c, &kind, path, sizeof(path));
+	int ends[2], err = find_program(slot, &kind, s.path, sizeof(s.path));
 
 	if (err)
 		return err;
-	w = worker_new(slot, g, kind);
-	if (!w)
+	s.argv = slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;
+	s.w = worker_new(slot, g, kind);
+	if (!s.w)
 		return reason_set(c->reason, -ENOMEM, "out of memory");
 	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (!err) {
-		err = spawn_it(w, path, ends[1]);
+		err = spawn_it(&s, ends[1]);
 		fd_close(&ends[1]);
 		if (err)
 			fd_close(&ends[0]);
 	}
 	if (err) {
-		generation_unref(w->generation);
-		free(w);
+		generation_unref(s.w->generation);
+		free(s.w);
 		return reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));
 	}
 	c->last_id++;
-	worker_attach(w, ends[0]);
-	*ret = w;
+	worker_attach(s.w, ends[0]);
+	*ret = s.w;
 	return 0;
 }

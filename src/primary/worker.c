@@ -44,7 +44,7 @@ static void on_gone_told(struct queued_event *e)
 {
 	struct umbel_worker *w = e->event.worker;
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
 		fd_close(&w->stdio[i]);
 	unreference(w);
 }

@@ -64,7 +64,8 @@ struct umbel_worker {
 	uint32_t chance;      /* any number: spreads its limits */
 	uint32_t seq;
 	void *data;
-	int stdio[3];
+	int stdio[UMBEL_STDIO_MAX]; /* our ends of pipes; -1 */
+	int inspect_port; /* of its debugger; 0: none of ours */
 
 	uv_poll_t death, channel_poll;
 	uv_timer_t timer;

@@ -36,8 +36,16 @@ static void test_checks(void **state)
 	expect_refused(bad, "window");
 	bad = s, bad.max_message = 1023;
 	expect_refused(bad, "max_message");
-	bad = s, bad.stdio[2] = -3;
+	bad = s, bad.stdio[2] = -5;
 	expect_refused(bad, "stdio[2]");
+	bad = s, bad.stdio[4] = UMBEL_STDIO_CHANNEL;
+	expect_refused(bad, "2 places");
+	bad = s, bad.stdio[3] = UMBEL_STDIO_NONE;
+	expect_refused(bad, "0 places");
+	bad = s, bad.policy = (enum umbel_policy)3;
+	expect_refused(bad, "policy");
+	bad = s, bad.pass_fds = (const int[]){0, 9999, -1};
+	expect_refused(bad, "9999");
 	bad = s, bad.uid = -2;
 	expect_refused(bad, "uid");
 	bad = s, bad.env = env;
