@@ -23,7 +23,7 @@ foreach(source IN LISTS sources)
 endforeach()
 
 if(UMBEL_TESTS)
-	programs(tests/programs umbel_shared)
+	programs(tests/programs umbel_shared PkgConfig::JANSSON)
 	programs(bench ${private} m)
 	programs(scripts ${private}) # what writes docs/LIFE.md
 	if(CMOCKA_FOUND)

@@ -1,0 +1,99 @@
+'use strict';
+// A primary of Node's own cluster module that does what it is told: the other half of the contract
+// tests, beside tests/programs/driver.c, which speaks the same and is a primary of libumbel.
+//
+// Commands, a JSON array on each line of stdin:
+//   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy, env}]
+//   ["fork", {env}]   ["send", ID, JSON]   ["disconnect", ID]   ["disconnect"]   ["kill", ID, "SIGTERM"]
+//   ["hand", ID, PORT, JSON]   the next connection to 127.0.0.1:PORT goes to the worker with JSON
+//   ["show", ID]   ["workers"]   ["quit"], as the end of stdin: kills them all and ends
+// Events, a JSON array on each line of stdout:
+//   ["fork", ID]   ["online", ID]   ["listening", ID, {addressType, address, port}]
+//   ["message", ID, JSON, HAS_HANDLE]   ["disconnect", ID, ASKED]   ["exit", ID, CODE, SIGNAL, ASKED]
+//   ["error", ID, "CODE"]   ["disconnected"]   ["hand", ID, PORT]: listens
+//   ["show", ID, {connected, dead, exitedAfterDisconnect}]   ["workers", [ID...]]
+const cluster = require('cluster');
+const fs = require('fs');
+const net = require('net');
+const readline = require('readline');
+
+const workers = new Map(); // all that ever were: cluster.workers forgets
+let env = {};
+
+// Whole and in order, also right before the end.
+function say(...event) {
+	fs.writeSync(1, `${JSON.stringify(event)}\n`);
+}
+
+function asked(worker) {
+	return Boolean(worker.exitedAfterDisconnect);
+}
+
+function quit() {
+	for (const worker of workers.values())
+		worker.process.kill('SIGKILL');
+	process.exit(0);
+}
+
+const commands = {
+	setup({ policy, env: more, ...settings }) {
+		if (policy)
+			cluster.schedulingPolicy = policy === 'none' ? cluster.SCHED_NONE : cluster.SCHED_RR;
+		env = more || {};
+		cluster.setupPrimary(settings);
+	},
+	fork(more) {
+		const worker = cluster.fork({ ...env, ...more });
+		workers.set(worker.id, worker);
+		worker.on('error', (error) => say('error', worker.id, error.code || error.message));
+	},
+	send(id, message) {
+		workers.get(id).send(message);
+	},
+	hand(id, port, message) {
+		const server = net.createServer({ pauseOnConnect: true }, (socket) => {
+			workers.get(id).send(message, socket);
+			server.close();
+		});
+		server.listen(port, '127.0.0.1', () => say('hand', id, server.address().port));
+	},
+	disconnect(id) {
+		if (id)
+			workers.get(id).disconnect();
+		else
+			cluster.disconnect(() => say('disconnected'));
+	},
+	kill(id, signal) {
+		workers.get(id).kill(signal);
+	},
+	show(id) {
+		const worker = workers.get(id);
+		say('show', id, { connected: worker.isConnected(), dead: worker.isDead(),
+			exitedAfterDisconnect: asked(worker) });
+	},
+	workers() {
+		say('workers', Object.keys(cluster.workers).map(Number));
+	},
+	quit,
+};
+
+cluster.on('fork', (worker) => say('fork', worker.id));
+cluster.on('online', (worker) => say('online', worker.id));
+cluster.on('listening', (worker, { addressType, address, port }) =>
+	say('listening', worker.id, { addressType, address, port }));
+cluster.on('message', (worker, message, handle) => {
+	say('message', worker.id, message, handle !== undefined);
+	if (handle instanceof net.Socket)
+		handle.destroy();
+	else if (handle)
+		handle.close();
+});
+cluster.on('disconnect', (worker) => say('disconnect', worker.id, asked(worker)));
+cluster.on('exit', (worker, code, signal) => say('exit', worker.id, code, signal, asked(worker)));
+
+readline.createInterface({ input: process.stdin, terminal: false })
+	.on('line', (line) => {
+		const [verb, ...args] = JSON.parse(line);
+		commands[verb](...args);
+	})
+	.on('close', quit);

@@ -1,0 +1,398 @@
+/* A primary that does what it is told, for the contract tests: speaks as tests/contract/driver.js, which
+ * is a primary of Node's own cluster module and says there what the commands and events are. Its workers
+ * are Node programs. Left out: what only Node has (`serialization`). Only here, in "setup":
+ *     grace_ms, stop_signal, preload    of settings
+ * The last line of stdout, which is no event, is that of primary_report(). */
+#include "primary.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MAX_WORDS = 32, MAX_WORKERS = 256, MAX_HANDS = 8 };
+
+/* Strings made of JSON, for umbel_settings: NULL-terminated. */
+struct words {
+	char *word[MAX_WORDS + 1];
+	int count;
+};
+
+/* A listener for "hand": whose the next connection is. */
+struct hand {
+	int fd; /* -1: none */
+	uint32_t id;
+	char *json;
+};
+
+static struct umbel *umbel;
+static struct hand hands[MAX_HANDS];
+static bool asked[MAX_WORKERS]; /* of those that are gone, by id */
+
+/* ---- events ---- */
+
+/* Takes event. */
+static void say(json_t *event)
+{
+	json_dumpf(event, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+	putchar('\n');
+	fflush(stdout);
+	json_decref(event);
+}
+
+static void on_named(struct umbel *u, const struct umbel_event *e, void *name)
+{
+	say(json_pack("[si]", (char *)name, (int)umbel_worker_id(e->worker)));
+}
+
+/* addressType as Node has it: 4, 6, -1 of a unix socket, "udp4", "udp6", null of a descriptor. */
+static json_t *address_type(const struct umbel_event *e)
+{
+	bool udp = strncmp(e->listening.address, "udp:", 4) == 0;
+
+	switch (e->listening.family) {
+	case AF_INET:
+		return udp ? json_string("udp4") : json_integer(4);
+	case AF_INET6:
+		return udp ? json_string("udp6") : json_integer(6);
+	case AF_UNIX:
+		return json_integer(-1);
+	default:
+		return json_null();
+	}
+}
+
+static void on_listening(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	const char *host = strstr(e->listening.address, "://");
+	int port = e->listening.family == AF_UNIX ? -1 : e->listening.port;
+	size_t len;
+
+	host = host ? host + 3 : e->listening.address;
+	len = strlen(host);
+	if (e->listening.family != AF_UNIX && strrchr(host, ':'))
+		len = (size_t)(strrchr(host, ':') - host);
+	if (len > 1 && host[0] == '[') {
+		host++;
+		len -= 2;
+	}
+	say(json_pack("[si{soss%si}]", "listening", (int)umbel_worker_id(e->worker), "addressType",
+		      address_type(e), "address", host, len, "port", port));
+}
+
+static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	json_t *value = json_loadb(e->message.json, e->message.len, JSON_DECODE_ANY, NULL);
+
+	say(json_pack("[siob]", "message", (int)umbel_worker_id(e->worker), value,
+		      e->message.fd >= 0));
+}
+
+static void on_disconnect(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	say(json_pack("[sib]", "disconnect", (int)umbel_worker_id(e->worker),
+		      umbel_worker_asked(e->worker)));
+}
+
+static void on_exit_of(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	json_t *code = e->exit.code >= 0 ? json_integer(e->exit.code) : json_null();
+	char name[32] = "";
+
+	if (e->exit.signal >= 0)
+		snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(e->exit.signal));
+	say(json_pack("[sios?b]", "exit", (int)umbel_worker_id(e->worker), code,
+		      name[0] ? name : NULL, e->exit.asked));
+}
+
+static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	asked[umbel_worker_id(e->worker) % MAX_WORKERS] = umbel_worker_asked(e->worker);
+}
+
+static void say_error(uint32_t id, int err)
+{
+	say(json_pack("[sis]", "error", (int)id, strerrorname_np(-err)));
+}
+
+static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	fprintf(stderr, "driver: %s\n", e->result.why);
+	say_error(e->worker ? umbel_worker_id(e->worker) : 0, e->result.error);
+}
+
+static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	say(json_pack("[s]", "disconnected"));
+	umbel_on(u, UMBEL_EMPTY, NULL, NULL);
+}
+
+/* ---- commands ---- */
+
+static void words_add(struct words *w, const char *a, const char *b, const char *c)
+{
+	if (w->count < MAX_WORDS && asprintf(&w->word[w->count], "%s%s%s", a, b, c) > 0)
+		w->count++;
+}
+
+/* Those of an array as they are, those of an object as K=V. */
+static void words_add_json(struct words *w, json_t *json)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	json_array_foreach(json, i, value)
+		words_add(w, json_string_value(value), "", "");
+	json_object_foreach(json, key, value)
+		words_add(w, key, "=", json_string_value(value));
+}
+
+static void words_finish(struct words *w)
+{
+	while (w->count > 0)
+		free(w->word[--w->count]);
+}
+
+static int signal_number(const char *name)
+{
+	for (int sig = 1; name && sig < 32; sig++)
+		if (sigabbrev_np(sig) && strcmp(sigabbrev_np(sig), name + strlen("SIG")) == 0)
+			return sig;
+	return -1;
+}
+
+static int integer(json_t *object, const char *name, int otherwise)
+{
+	json_t *value = json_object_get(object, name);
+
+	return json_is_integer(value) ? (int)json_integer_value(value) : otherwise;
+}
+
+static int setup(json_t *o)
+{
+	const char *node = getenv("UMBEL_TEST_NODE"), *sig;
+	struct umbel_settings s = UMBEL_SETTINGS;
+	struct words argv = {0}, env = {0};
+	int err;
+
+	s.exec = node ? node : "node";
+	words_add(&argv, s.exec, "", "");
+	words_add_json(&argv, json_object_get(o, "execArgv"));
+	words_add(&argv, json_string_value(json_object_get(o, "exec")), "", "");
+	words_add_json(&argv, json_object_get(o, "args"));
+	s.argv = argv.word;
+	words_add_json(&env, json_object_get(o, "env"));
+	s.env = env.word;
+	s.cwd = json_string_value(json_object_get(o, "cwd"));
+	s.uid = integer(o, "uid", -1);
+	s.gid = integer(o, "gid", -1);
+	s.grace_ms = (uint32_t)integer(o, "grace_ms", (int)s.grace_ms);
+	if (json_is_false(json_object_get(o, "preload")))
+		s.node_preload = false;
+	/* Node sends no signal to one that was disconnected, and nobody minds this one. */
+	sig = json_string_value(json_object_get(o, "stop_signal"));
+	s.stop_signal = sig ? signal_number(sig) : SIGCONT;
+	err = umbel_setup(umbel, &s);
+	words_finish(&argv);
+	words_finish(&env);
+	return err;
+}
+
+static int fork_one(json_t *env)
+{
+	struct words words = {0};
+	int err;
+
+	words_add_json(&words, env);
+	err = umbel_fork(umbel, words.word, NULL);
+	words_finish(&words);
+	return err;
+}
+
+static int send_json(struct umbel_worker *w, json_t *value)
+{
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	int err = umbel_send(umbel, w, text, strlen(text), -1);
+
+	free(text);
+	return err;
+}
+
+static int hand(uint32_t id, int port, json_t *message)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	struct hand *h = hands;
+
+	while (h < hands + MAX_HANDS - 1 && h->fd >= 0)
+		h++;
+	h->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	h->id = id;
+	h->json = json_dumps(message, JSON_COMPACT | JSON_ENCODE_ANY);
+	if (bind(h->fd, (struct sockaddr *)&at, len) < 0 || listen(h->fd, 8) < 0 ||
+	    getsockname(h->fd, (struct sockaddr *)&at, &len) < 0)
+		return -errno;
+	say(json_pack("[sii]", "hand", (int)id, (int)ntohs(at.sin_port)));
+	return 0;
+}
+
+static void hand_end(struct hand *h)
+{
+	close(h->fd);
+	free(h->json);
+	h->fd = -1;
+}
+
+static void hand_over(struct hand *h)
+{
+	int fd = accept4(h->fd, NULL, NULL, SOCK_CLOEXEC), err;
+
+	err = umbel_send(umbel, umbel_worker(umbel, h->id), h->json, strlen(h->json), fd);
+	if (err) {
+		say_error(h->id, err);
+		close(fd);
+	}
+	hand_end(h);
+}
+
+static void show(uint32_t id)
+{
+	struct umbel_worker *w = umbel_worker(umbel, id);
+
+	say(json_pack("[si{sbsbsb}]", "show", (int)id, "connected", w && umbel_worker_connected(w),
+		      "dead", !w || umbel_worker_state(w) == UMBEL_STATE_DEAD, "exitedAfterDisconnect",
+		      w ? umbel_worker_asked(w) : asked[id % MAX_WORKERS]));
+}
+
+static void list(void)
+{
+	json_t *ids = json_array();
+
+	for (uint32_t id = 0; umbel_next(umbel, id);) {
+		id = umbel_worker_id(umbel_next(umbel, id));
+		json_array_append_new(ids, json_integer(id));
+	}
+	say(json_pack("[so]", "workers", ids));
+}
+
+static int disconnect(struct umbel_worker *w)
+{
+	if (!w)
+		umbel_on(umbel, UMBEL_EMPTY, on_empty, NULL);
+	return umbel_disconnect(umbel, w);
+}
+
+/* False: to quit. */
+static bool obey(const char *line)
+{
+	json_t *command = json_loads(line, 0, NULL);
+	const char *verb = json_string_value(json_array_get(command, 0));
+	json_t *first = json_array_get(command, 1), *second = json_array_get(command, 2);
+	uint32_t id = (uint32_t)json_integer_value(first);
+	struct umbel_worker *w = umbel_worker(umbel, id);
+	bool goes_on = verb && strcmp(verb, "quit") != 0;
+	int err = 0;
+
+	if (!goes_on)
+		; /* the caller's */
+	else if (strcmp(verb, "setup") == 0)
+		err = setup(first);
+	else if (strcmp(verb, "fork") == 0)
+		err = fork_one(first);
+	else if (strcmp(verb, "show") == 0)
+		show(id);
+	else if (strcmp(verb, "workers") == 0)
+		list();
+	else if (id > 0 && !w)
+		err = -EPIPE;
+	else if (strcmp(verb, "disconnect") == 0)
+		err = disconnect(w);
+	else if (strcmp(verb, "send") == 0)
+		err = send_json(w, second);
+	else if (strcmp(verb, "hand") == 0)
+		err = hand(id, (int)json_integer_value(second), json_array_get(command, 3));
+	else if (strcmp(verb, "kill") == 0)
+		err = umbel_kill(w, signal_number(json_string_value(second)));
+	else
+		err = -EINVAL;
+	if (err < 0) {
+		fprintf(stderr, "driver: %s: %s\n", line, umbel_reason(umbel));
+		say_error(id, err);
+	}
+	json_decref(command);
+	return goes_on;
+}
+
+/* What has come of stdin; false: over. */
+static bool read_commands(void)
+{
+	static char text[1 << 21];
+	static size_t len;
+	ssize_t n = read(STDIN_FILENO, text + len, sizeof(text) - 1 - len);
+	bool goes_on = n > 0;
+	char *end;
+
+	if (n > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	while (goes_on && (end = strchr(text, '\n'))) {
+		*end++ = '\0';
+		goes_on = obey(text);
+		len -= (size_t)(end - text);
+		memmove(text, end, len + 1);
+	}
+	return goes_on;
+}
+
+static int loop(void)
+{
+	struct pollfd p[2 + MAX_HANDS] = {{umbel_fd(umbel), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+	int r = 1;
+
+	while (r == 1) {
+		for (int i = 0; i < MAX_HANDS; i++)
+			p[2 + i] = (struct pollfd){hands[i].fd, POLLIN, 0};
+		if (poll(p, 2 + MAX_HANDS, -1) < 0)
+			continue;
+		if (p[1].revents && !read_commands())
+			return 0;
+		for (int i = 0; i < MAX_HANDS; i++)
+			if (p[2 + i].revents)
+				hand_over(&hands[i]);
+		r = umbel_dispatch(umbel);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	int before = 0, r;
+
+	if (primary_open(argc, argv, &umbel, &before) < 0) {
+		fprintf(stderr, "driver: %s\n", umbel_reason(NULL));
+		return 2;
+	}
+	umbel_on(umbel, UMBEL_FORK, on_named, "fork");
+	umbel_on(umbel, UMBEL_ONLINE, on_named, "online");
+	umbel_on(umbel, UMBEL_LISTENING, on_listening, NULL);
+	umbel_on(umbel, UMBEL_MESSAGE, on_message, NULL);
+	umbel_on(umbel, UMBEL_DISCONNECT, on_disconnect, NULL);
+	umbel_on(umbel, UMBEL_EXIT, on_exit_of, NULL);
+	umbel_on(umbel, UMBEL_GONE, on_gone, NULL);
+	umbel_on(umbel, UMBEL_FAILED, on_failed, NULL);
+	for (int i = 0; i < MAX_HANDS; i++)
+		hands[i].fd = -1;
+	r = loop();
+	for (int i = 0; i < MAX_HANDS; i++)
+		if (hands[i].fd >= 0)
+			hand_end(&hands[i]);
+	umbel_close(umbel);
+	primary_report(before);
+	return r != 0;
+}
