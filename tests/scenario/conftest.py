@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-pytest.register_assert_rewrite("harness")
+pytest.register_assert_rewrite("harness", "contract")
 
 from harness import PROGRAMS, SLOW, UMBEL, Run, processes  # noqa: E402
 

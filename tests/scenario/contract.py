@@ -190,13 +190,13 @@ class Primary:
 
 @pytest.fixture
 def start_primary(environment, token, tmp_path):
-    """start_primary(kind): a primary in a directory of its own, ended after the test."""
+    """start_primary(kind, below="DIRECTORY", before=[WORDS of a command]): a primary in a directory of
+    its own, ended after the test."""
     primaries = []
 
-    def start(kind, **options):
-        cwd = tmp_path / f"{kind}{len(primaries)}"
-        cwd.mkdir()
-        cwd.chmod(0o755)
+    def start(kind, below="", **options):
+        cwd = tmp_path / f"{kind}{len(primaries)}" / below
+        cwd.mkdir(parents=True)
         primaries.append(Primary(kind, environment | {"UMBEL_TEST": token}, token, cwd, **options))
         return primaries[-1]
 
@@ -253,10 +253,10 @@ def ports_in(value, key=None):
 def both(start_primary):
     """both(scenario): runs scenario(primary) under each, lets the workers leave, and compares what it
     returned and what each worker's transcript is. Returns them, of Node's."""
-    def run(scenario):
+    def run(scenario, **options):
         seen = {}
         for kind in DRIVERS:
-            primary = start_primary(kind)
+            primary = start_primary(kind, **options)
             result = scenario(primary)
             primary.end_workers()
             told = {"result": result, **{f"worker {w.id}": w.transcript()
@@ -268,3 +268,11 @@ def both(start_primary):
         return seen["node"]
 
     return run
+
+
+def workers(primary, count=1, **settings):
+    """So many workers that do what they are told (tests/contract/listen.js)."""
+    started = primary.start("listen.js", count=count, **settings)
+    for worker in started:
+        assert worker.message() == "hello"
+    return started
