@@ -36,7 +36,7 @@ function quit() {
 }
 
 const commands = {
-	setup({ policy, env: more, ...settings }) {
+	setup({ policy, env: more, pass_fds: all, ...settings }) { // its workers may name any descriptor
 		if (policy)
 			cluster.schedulingPolicy = policy === 'none' ? cluster.SCHED_NONE : cluster.SCHED_RR;
 		env = more || {};

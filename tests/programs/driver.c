@@ -1,7 +1,7 @@
 /* A primary that does what it is told, for the contract tests: speaks as tests/contract/driver.js, which
  * is a primary of Node's own cluster module and says there what the commands and events are. Its workers
  * are Node programs. Left out: what only Node has (`serialization`). Only here, in "setup":
- *     grace_ms, stop_signal, preload    of settings
+ *     grace_ms, stop_signal, preload, pass_fds    of settings
  * The last line of stdout, which is no event, is that of primary_report(). */
 #include "primary.h"
 
@@ -31,7 +31,8 @@ struct hand {
 
 static struct umbel *umbel;
 static struct hand hands[MAX_HANDS];
-static bool asked[MAX_WORKERS]; /* of those that are gone, by id */
+static bool online[MAX_WORKERS]; /* by id */
+static bool asked[MAX_WORKERS];  /* those that are gone */
 
 /* ---- events ---- */
 
@@ -66,6 +67,12 @@ static json_t *address_type(const struct umbel_event *e)
 	}
 }
 
+static void on_online(struct umbel *u, const struct umbel_event *e, void *name)
+{
+	online[umbel_worker_id(e->worker) % MAX_WORKERS] = true;
+	on_named(u, e, name);
+}
+
 static void on_listening(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	const char *host = strstr(e->listening.address, "://");
@@ -86,7 +93,8 @@ static void on_listening(struct umbel *u, const struct umbel_event *e, void *dat
 
 static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	json_t *value = json_loadb(e->message.json, e->message.len, JSON_DECODE_ANY, NULL);
+	json_t *value = json_loadb(e->message.json, e->message.len, JSON_DECODE_ANY | JSON_ALLOW_NUL,
+				   NULL);
 
 	say(json_pack("[siob]", "message", (int)umbel_worker_id(e->worker), value,
 		      e->message.fd >= 0));
@@ -119,10 +127,14 @@ static void say_error(uint32_t id, int err)
 	say(json_pack("[sis]", "error", (int)id, strerrorname_np(-err)));
 }
 
+/* Of a worker that runs (an address that cannot be bound, say) Node has no event. */
 static void on_failed(struct umbel *u, const struct umbel_event *e, void *data)
 {
+	uint32_t id = e->worker ? umbel_worker_id(e->worker) : 0;
+
 	fprintf(stderr, "driver: %s\n", e->result.why);
-	say_error(e->worker ? umbel_worker_id(e->worker) : 0, e->result.error);
+	if (!online[id % MAX_WORKERS])
+		say_error(id, e->result.error);
 }
 
 static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
@@ -175,10 +187,12 @@ static int integer(json_t *object, const char *name, int otherwise)
 
 static int setup(json_t *o)
 {
-	const char *node = getenv("UMBEL_TEST_NODE"), *sig;
+	const char *node = getenv("UMBEL_TEST_NODE"), *policy, *sig;
 	struct umbel_settings s = UMBEL_SETTINGS;
 	struct words argv = {0}, env = {0};
-	int err;
+	int fds[MAX_WORDS + 1], err;
+	size_t i;
+	json_t *fd;
 
 	s.exec = node ? node : "node";
 	words_add(&argv, s.exec, "", "");
@@ -191,6 +205,13 @@ static int setup(json_t *o)
 	s.cwd = json_string_value(json_object_get(o, "cwd"));
 	s.uid = integer(o, "uid", -1);
 	s.gid = integer(o, "gid", -1);
+	policy = json_string_value(json_object_get(o, "policy"));
+	if (policy)
+		s.policy = strcmp(policy, "none") == 0 ? UMBEL_SHARED : UMBEL_RR;
+	json_array_foreach(json_object_get(o, "pass_fds"), i, fd)
+		fds[i % MAX_WORDS] = (int)json_integer_value(fd);
+	fds[json_array_size(json_object_get(o, "pass_fds"))] = -1;
+	s.pass_fds = fds;
 	s.grace_ms = (uint32_t)integer(o, "grace_ms", (int)s.grace_ms);
 	if (json_is_false(json_object_get(o, "preload")))
 		s.node_preload = false;
@@ -291,7 +312,7 @@ static int disconnect(struct umbel_worker *w)
 /* False: to quit. */
 static bool obey(const char *line)
 {
-	json_t *command = json_loads(line, 0, NULL);
+	json_t *command = json_loads(line, JSON_ALLOW_NUL, NULL);
 	const char *verb = json_string_value(json_array_get(command, 0));
 	json_t *first = json_array_get(command, 1), *second = json_array_get(command, 2);
 	uint32_t id = (uint32_t)json_integer_value(first);
@@ -379,7 +400,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	umbel_on(umbel, UMBEL_FORK, on_named, "fork");
-	umbel_on(umbel, UMBEL_ONLINE, on_named, "online");
+	umbel_on(umbel, UMBEL_ONLINE, on_online, "online");
 	umbel_on(umbel, UMBEL_LISTENING, on_listening, NULL);
 	umbel_on(umbel, UMBEL_MESSAGE, on_message, NULL);
 	umbel_on(umbel, UMBEL_DISCONNECT, on_disconnect, NULL);

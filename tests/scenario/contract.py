@@ -225,7 +225,7 @@ def primary(request, start_primary):
 
 def plain(value, ports, cwd):
     """The same for each run: ports by their order, paths without the run's directory. A port without an
-    address is any address, which is what ours says of it."""
+    address is any address, and an abstract name has no directory: that is what ours says of them."""
     if isinstance(value, dict):
         value = {k: plain(v, ports, cwd) for k, v in value.items()}
         if value.get("addressType") == 4 and value.get("address") is None:
@@ -234,7 +234,7 @@ def plain(value, ports, cwd):
     if isinstance(value, list):
         return [plain(v, ports, cwd) for v in value]
     if isinstance(value, str):
-        return value.replace(str(cwd), "CWD")
+        return value.replace(f"{cwd}/\0", "@").replace(str(cwd), "CWD")
     if isinstance(value, int) and not isinstance(value, bool) and value in ports:
         return f"port {ports.index(value)}"
     return value

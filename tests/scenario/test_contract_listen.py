@@ -83,10 +83,9 @@ def test_net_listen_port_only(both, port):
     """A port without a host is [::] for both families."""
     def scenario(primary):
         answers = [w.ask(["listen", "a", {"port": port}]) for w in workers(primary, 2)]
-        return answers, sorted(greeting(("127.0.0.1", port)) + greeting(("::1", port))
-                               for _ in range(2))
+        return answers, Counter(greeting((host, port)) for host in ("127.0.0.1", "::1") * 2)
 
-    assert both(scenario)["result"][1] in (["12", "12"], ["12", "21"], ["21", "21"])
+    assert both(scenario)["result"][1] == {"1": 2, "2": 2}
 
 
 def test_net_listen_backlog(both, port):
@@ -243,19 +242,21 @@ def test_cluster_listen_twice_same_port(both, port):
     assert result[0][1]["error"] == "EADDRINUSE"
 
 
-def test_cluster_port_reuse_between_workers(both, port):
-    """After a second listen() that failed, the port can be had again, by this worker and others."""
-    def scenario(primary):
-        where = {"port": port, "host": "127.0.0.1"}
-        one, two = workers(primary, 2)
-        answers = [one.ask(["listen", name, where]) for name in "ab"]
-        answers.append(one.ask(["close", "a"]))
-        answers.append(two.ask(["listen", "a", where]))
-        answers.append(one.ask(["listen", "c", where]))
-        return answers, Counter(greeting(port) for _ in range(4))
-
-    result = both(scenario)["result"]
-    assert result[0][1]["error"] == "EADDRINUSE"
+def test_cluster_port_reuse_between_workers(primary, port):
+    """After a second listen() that failed, the port can be had again, by this worker and others. A Node
+    primary before 22 still takes the last one for another socket, and fails."""
+    where = {"port": port, "host": "127.0.0.1"}
+    one, two = workers(primary, 2)
+    assert port_of(one.ask(["listen", "a", where])) == port
+    assert one.ask(["listen", "b", where])["error"] == "EADDRINUSE"
+    assert one.ask(["close", "a"]) == {"closed": "a"}
+    assert port_of(two.ask(["listen", "a", where])) == port
+    again = one.ask(["listen", "c", where])
+    if primary.kind == "node" and VERSION < (22,):
+        assert again["error"] == "EADDRINUSE"
+    else:
+        assert port_of(again) == port
+        assert Counter(greeting(port) for _ in range(4)) == {"1": 2, "2": 2}
 
 
 def test_net_listen_shared_ports(primary, port):
