@@ -3,6 +3,7 @@
  *     self.c     its life: opening, the loop, leaving
  *     talk.c     what it says to the primary and hears from it
  *     serving.c  its addresses and their connections
+ *     shared.c   sockets that came with the answer: it accepts, or gives udp to the program
  */
 #ifndef UMBEL_WORKER_PARTS_H
 #define UMBEL_WORKER_PARTS_H
@@ -22,18 +23,35 @@ enum self_state {
 	SELF_OVER,
 };
 
-enum source { SOURCE_CHANNEL, SOURCE_LANE, SOURCE_WAKE, SOURCE_TIMER, SOURCE_SIGNALS };
+enum {
+	MAX_REFUSED = 64,
+	RETRY_MS = 100, /* after a descriptor could not be had */
+};
+
+enum source {
+	SOURCE_CHANNEL,
+	SOURCE_LANE,
+	SOURCE_WAKE,
+	SOURCE_TIMER,
+	SOURCE_RETRY,
+	SOURCE_SIGNALS,
+	SOURCE_SHARED, /* a listening socket; the upper half of the event's number says whose */
+};
 
 /* An address that is served, or was until umbel_unlisten(): what is still in the lane is served too. */
 struct listen {
 	TAILQ_ENTRY(listen) link;
-	char *text;
+	char *text; /* canonical */
 	struct address address;
 	umbel_serve *f;
 	void *data;
 	int64_t query; /* seq of the question that is not answered; -1 */
 	char *key;     /* NULL until answered */
 	int lane;      /* its number there; -1: connections come as newconn */
+	int fd;        /* a shared socket that listens; -1: none */
+	uint32_t number; /* of fd in the epoll set */
+	bool watched;    /* fd is in it */
+	bool both_families; /* udp without a host: IPv6 is asked for, then IPv4 */
 	bool closed;
 };
 
@@ -43,15 +61,17 @@ struct self {
 	struct reason *reason;
 	enum self_state state;
 	bool wants_writable, watches_output, watches_lane;
-	int epoll, wake, timer, signals;
+	int epoll, wake, timer, retry, signals;
 	struct channel channel;
 	int lane;
-	uint32_t seq, id;
+	uint32_t seq, id, listen_count;
 	int slot;
 	long grace_ms; /* for what is served when the primary is gone */
 	bool waits_to_be_ready; /* the primary knows that listening is not enough */
 	bool libumbel_primary; /* it announced the channel as UMBEL_CHANNEL, or gave us a lane */
 	unsigned unacked;      /* descriptors sent */
+	int64_t refused[MAX_REFUSED]; /* newconns whose descriptor was lost: refused after a while */
+	unsigned refused_count;
 	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */
 	TAILQ_HEAD(, listen) listens;
 	atomic_int active;      /* served and not done */
@@ -62,10 +82,10 @@ struct self {
 
 /* ---- self.c ---- */
 
-int self_watch(struct self *s, int operation, int fd, enum source source, unsigned events);
+int self_watch(struct self *s, int operation, int fd, uint64_t source, unsigned events);
+void self_arm(int timer, long ms); /* 0: off */
 void self_part(struct self *s); /* closes our end of the channel */
 void self_on_channel_end(struct self *s);
-void self_on_leave_answered(struct self *s);
 
 /* ---- talk.c ---- */
 
@@ -77,9 +97,20 @@ void talk_on_channel(struct self *s);
 
 void serving_on_lane(struct self *s);
 void serving_on_newconn(struct self *s, const struct node_message *m, int *fd); /* fd -1 when taken */
-void serving_on_reply(struct self *s, struct listen *l, const struct node_message *m, bool has_fd);
-void serving_stop(struct self *s, struct listen *l);
+/* has_fd: a socket belongs to it; *fd may be -1 all the same, when it was lost on the way. */
+void serving_on_reply(struct self *s, struct listen *l, const struct node_message *m, bool has_fd, int *fd);
+void serving_serve(struct self *s, struct listen *l, int fd); /* a connection; l may be NULL */
+void serving_leave(struct self *s); /* takes nothing new from now on */
+void serving_answer_refused(struct self *s);
 void serving_expect_no_answer(struct self *s); /* the primary answers no question any more (as Node) */
 void serving_free(struct listen *l);
+
+/* ---- shared.c ---- */
+
+int shared_take(struct self *s, struct listen *l, int *fd); /* fd -1 when taken; 0 or -errno */
+void shared_give(struct self *s, struct listen *l, int *fd); /* a udp socket, to the program */
+void shared_close(struct self *s, struct listen *l);
+void shared_on_ready(struct self *s, uint32_t number);
+void shared_on_retry(struct self *s);
 
 #endif

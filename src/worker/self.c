@@ -2,19 +2,16 @@
 
 #include "base/fd.h"
 #include "wire/lane.h"
+#include "worker/environment.h"
 #include "worker/parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -25,9 +22,9 @@ enum {
 	LEAVE_MS = 5000,  /* the primary's answer to exitedAfterDisconnect; Node waits for ever */
 };
 
-int self_watch(struct self *s, int operation, int fd, enum source source, unsigned events)
+int self_watch(struct self *s, int operation, int fd, uint64_t source, unsigned events)
 {
-	struct epoll_event event = {.events = events, .data.u32 = source};
+	struct epoll_event event = {.events = events, .data.u64 = source};
 
 	return epoll_ctl(s->epoll, operation, fd, &event) < 0 ? -errno : 0;
 }
@@ -42,11 +39,11 @@ void self_part(struct self *s)
 	channel_close(&s->channel);
 }
 
-static void arm_timer(struct self *s, long ms)
+void self_arm(int timer, long ms)
 {
 	struct itimerspec when = {.it_value = {ms / 1000, ms % 1000 * 1000000}};
 
-	timerfd_settime(s->timer, 0, &when, NULL);
+	timerfd_settime(timer, 0, &when, NULL);
 }
 
 void self_drain(struct self *s)
@@ -54,27 +51,21 @@ void self_drain(struct self *s)
 	if (s->state != SELF_SERVING)
 		return;
 	s->state = SELF_DRAINING;
+	serving_leave(s);
 	atomic_store(&s->wants_idle, true);
 	events_add(s->events, UMBEL_DRAIN, NULL, "", 0);
 }
 
 int self_stop(struct self *s)
 {
-	struct listen *l;
-
 	if (s->state != SELF_SERVING)
 		return 0;
+	self_drain(s); /* this first: whoever answers what follows has read that we close */
 	if (channel_is_open(&s->channel)) {
 		s->leave_seq = s->seq++;
 		talk_send(s, node_encode_act("exitedAfterDisconnect", (uint32_t)s->leave_seq));
-		arm_timer(s, LEAVE_MS);
+		self_arm(s->timer, LEAVE_MS);
 	}
-	/* libumbel's primary hands on nothing more once it has answered. To say that we close would be
-	 * wrong there: the last one's close ends the listener, and our successor is to have it. */
-	TAILQ_FOREACH (l, &s->listens, link)
-		if (!s->libumbel_primary)
-			serving_stop(s, l);
-	self_drain(s);
 	return 0;
 }
 
@@ -133,7 +124,7 @@ void self_on_channel_end(struct self *s)
 	if (s->events->handlers[UMBEL_DISCONNECT].f)
 		return;
 	self_drain(s);
-	arm_timer(s, s->grace_ms + 1); /* nobody else would end it */
+	self_arm(s->timer, s->grace_ms + 1); /* nobody else would end it */
 }
 
 /* ---- the loop ---- */
@@ -150,7 +141,7 @@ static void on_wake(struct self *s)
 
 static void on_timer(struct self *s)
 {
-	arm_timer(s, 0);
+	self_arm(s->timer, 0);
 	s->leave_seq = -1; /* no answer: leave all the same */
 	if (!channel_is_open(&s->channel) && s->state == SELF_DRAINING)
 		s->state = SELF_OVER;
@@ -166,7 +157,7 @@ static void on_signal(struct self *s)
 
 static void on_source(struct self *s, const struct epoll_event *e)
 {
-	switch ((enum source)e->data.u32) {
+	switch ((enum source)(uint32_t)e->data.u64) {
 	case SOURCE_CHANNEL:
 		if (e->events & EPOLLOUT)
 			talk_flush(s);
@@ -183,8 +174,14 @@ static void on_source(struct self *s, const struct epoll_event *e)
 	case SOURCE_TIMER:
 		on_timer(s);
 		break;
+	case SOURCE_RETRY:
+		shared_on_retry(s);
+		break;
 	case SOURCE_SIGNALS:
 		on_signal(s);
+		break;
+	case SOURCE_SHARED:
+		shared_on_ready(s, (uint32_t)(e->data.u64 >> 32));
 		break;
 	}
 }
@@ -253,49 +250,6 @@ uint32_t self_id(const struct self *s)
 	return s->id;
 }
 
-/* ---- beginning and end ---- */
-
-/* A decimal number of the environment; -1: not there or not one. */
-static long env_number(const char *name)
-{
-	const char *text = getenv(name);
-	char *end;
-	long value;
-
-	if (!text || !*text)
-		return -1;
-	errno = 0;
-	value = strtol(text, &end, 10);
-	return errno || *end || value < 0 || value > INT_MAX ? -1 : value;
-}
-
-static bool is_node_worker(void)
-{
-	/* The first alone is a plain child_process.fork(). */
-	return getenv("NODE_CHANNEL_FD") && getenv("NODE_UNIQUE_ID");
-}
-
-bool self_is_worker(void)
-{
-	return getenv("UMBEL_CHANNEL") || is_node_worker();
-}
-
-static int find_channel(struct reason *reason, int *ret)
-{
-	const char *name = getenv("UMBEL_CHANNEL") ? "UMBEL_CHANNEL" : "NODE_CHANNEL_FD";
-	const char *mode = getenv("NODE_CHANNEL_SERIALIZATION_MODE");
-	int fd = (int)env_number(name), type = 0;
-	socklen_t size = sizeof(type);
-
-	if (mode && strcmp(mode, "json") != 0)
-		return reason_set(reason, -EPROTO, "the primary speaks the serialization '%s', libumbel "
-				  "only 'json': set serialization: 'json' in cluster.setupPrimary()", mode);
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM)
-		return reason_set(reason, -EPROTO, "%s=%s is no open stream socket", name, getenv(name));
-	*ret = fd;
-	return 0;
-}
-
 int self_ready(struct self *s)
 {
 	bool only_later = TAILQ_EMPTY(&s->listens) && !s->waits_to_be_ready;
@@ -307,13 +261,7 @@ int self_ready(struct self *s)
 	return 0;
 }
 
-static void forget_environment(void)
-{
-	unsetenv("UMBEL_CHANNEL");
-	unsetenv("NODE_CHANNEL_FD");
-	unsetenv("NODE_UNIQUE_ID");
-	unsetenv("NODE_CHANNEL_SERIALIZATION_MODE");
-}
+/* ---- beginning and end ---- */
 
 static int open_descriptors(struct self *s, int channel)
 {
@@ -322,19 +270,22 @@ static int open_descriptors(struct self *s, int channel)
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (s->epoll < 0 || s->wake < 0 || s->timer < 0)
+	s->retry = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->epoll < 0 || s->wake < 0 || s->timer < 0 || s->retry < 0)
 		return -errno;
 	err = self_watch(s, EPOLL_CTL_ADD, channel, SOURCE_CHANNEL, EPOLLIN);
 	err = err ? err : self_watch(s, EPOLL_CTL_ADD, s->wake, SOURCE_WAKE, EPOLLIN);
-	return err ? err : self_watch(s, EPOLL_CTL_ADD, s->timer, SOURCE_TIMER, EPOLLIN);
+	err = err ? err : self_watch(s, EPOLL_CTL_ADD, s->timer, SOURCE_TIMER, EPOLLIN);
+	return err ? err : self_watch(s, EPOLL_CTL_ADD, s->retry, SOURCE_RETRY, EPOLLIN);
 }
 
 int self_open(struct umbel *u, struct events *events, struct reason *reason, struct self **ret)
 {
 	struct self *s;
 	long id, max_message;
-	int channel = -1, err = find_channel(reason, &channel);
+	int channel = -1, err = environment_channel(reason, &channel);
 
+	err = err ? err : environment_follow(reason);
 	if (err)
 		return err;
 	s = calloc(1, sizeof(*s));
@@ -343,7 +294,7 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 	s->umbel = u;
 	s->events = events;
 	s->reason = reason;
-	s->epoll = s->wake = s->timer = s->signals = s->lane = s->channel.fd = -1;
+	s->epoll = s->wake = s->timer = s->retry = s->signals = s->lane = s->channel.fd = -1;
 	s->leave_seq = -1;
 	TAILQ_INIT(&s->listens);
 	err = open_descriptors(s, channel);
@@ -351,22 +302,19 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 		self_close(s);
 		return reason_set(reason, err, "cannot open a worker: %s", strerror(-err));
 	}
-	fcntl(channel, F_SETFD, FD_CLOEXEC);
-	max_message = env_number("UMBEL_MAX_MESSAGE");
+	max_message = environment_number("UMBEL_MAX_MESSAGE");
 	channel_open(&s->channel, channel, max_message > 0 ? (size_t)max_message : MAX_MESSAGE, MAX_QUEUE);
 	s->libumbel_primary = getenv("UMBEL_CHANNEL");
-	s->slot = env_number("UMBEL_SLOT") > 0 ? (int)env_number("UMBEL_SLOT") : 0;
-	id = env_number(getenv("NODE_UNIQUE_ID") ? "NODE_UNIQUE_ID" : "UMBEL_WORKER");
+	s->slot = environment_number("UMBEL_SLOT") > 0 ? (int)environment_number("UMBEL_SLOT") : 0;
+	id = environment_number(getenv("NODE_UNIQUE_ID") ? "NODE_UNIQUE_ID" : "UMBEL_WORKER");
 	s->id = id > 0 ? (uint32_t)id : 0;
-	/* We drain when the channel ends, and are not to be killed because the primary is gone. */
-	prctl(PR_SET_PDEATHSIG, 0);
-	s->grace_ms = env_number("UMBEL_GRACE_MS") >= 0 ? env_number("UMBEL_GRACE_MS") : GRACE_MS;
+	s->grace_ms = environment_number("UMBEL_GRACE_MS") >= 0 ? environment_number("UMBEL_GRACE_MS") : GRACE_MS;
 	talk_send(s, node_encode_act("online", s->seq++));
 	/* UMBEL_WORKER may be inherited through a Node primary: then nobody answers, and we do without. */
 	if (getenv("UMBEL_WORKER"))
 		talk_send(s, node_encode_hello());
 	talk_flush(s);
-	forget_environment();
+	environment_forget();
 	*ret = s;
 	return 0;
 }
@@ -378,12 +326,14 @@ void self_close(struct self *s)
 	while (atomic_load(&s->in_done) > 0)
 		sched_yield(); /* a few instructions of another thread */
 	while ((l = TAILQ_FIRST(&s->listens))) {
+		shared_close(s, l);
 		TAILQ_REMOVE(&s->listens, l, link);
 		serving_free(l);
 	}
 	channel_close(&s->channel);
 	fd_close(&s->lane);
 	fd_close(&s->timer);
+	fd_close(&s->retry);
 	fd_close(&s->wake);
 	fd_close(&s->epoll);
 	free(s);

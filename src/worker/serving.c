@@ -11,7 +11,7 @@
 
 /* ---- connections ---- */
 
-static void serve(struct self *s, struct listen *l, int fd)
+void serving_serve(struct self *s, struct listen *l, int fd)
 {
 	if (!l || s->events->closed) { /* umbel_close() was called for one before it */
 		fd_close(&fd);
@@ -63,7 +63,7 @@ void serving_on_lane(struct self *s)
 	else if (r < 0)
 		return;
 	for (unsigned i = 0; i < batch.count; i++)
-		serve(s, listen_by_lane(s, batch.listeners[i]), batch.fds[i]);
+		serving_serve(s, listen_by_lane(s, batch.listeners[i]), batch.fds[i]);
 }
 
 void serving_on_newconn(struct self *s, const struct node_message *m, int *fd)
@@ -73,11 +73,24 @@ void serving_on_newconn(struct self *s, const struct node_message *m, int *fd)
 	TAILQ_FOREACH (l, &s->listens, link)
 		if (l->key && strcmp(l->key, m->key) == 0 && !l->closed)
 			break;
+	if (l && *fd < 0 && s->refused_count < MAX_REFUSED) {
+		/* Out of descriptors. Node offers it again at once, to us if nobody else is free: not now. */
+		s->refused[s->refused_count++] = m->seq;
+		self_arm(s->retry, RETRY_MS);
+		return;
+	}
 	talk_send(s, node_encode_accepted(m->seq, l != NULL && *fd >= 0, s->seq++));
 	if (!l || *fd < 0)
 		return;
 	fd_set_nonblocking(*fd, false); /* Node hands over what suits Node */
-	serve(s, l, fd_steal(fd));
+	serving_serve(s, l, fd_steal(fd));
+}
+
+void serving_answer_refused(struct self *s)
+{
+	for (unsigned i = 0; i < s->refused_count; i++)
+		talk_send(s, node_encode_accepted(s->refused[i], false, s->seq++));
+	s->refused_count = 0;
 }
 
 /* ---- listening ---- */
@@ -112,7 +125,7 @@ static struct listen *listen_new(const char *text, const struct address *a, umbe
 	l->address = *a;
 	l->f = f;
 	l->data = data;
-	l->query = l->lane = -1;
+	l->query = l->lane = l->fd = -1;
 	if (l->text)
 		return l;
 	free(l);
@@ -129,75 +142,107 @@ void serving_free(struct listen *l)
 static struct node_query query_of(const struct address *a)
 {
 	struct node_query q = {.port = -1, .fd = -1, .family = NODE_PIPE, .address = a->path};
+	bool ipv6 = a->family == AF_INET6;
 
-	if (a->kind == ADDRESS_TCP) {
-		q.family = a->family == AF_INET6 ? NODE_TCP6 : NODE_TCP4;
+	if (a->kind != ADDRESS_UNIX) {
+		q.family = a->kind == ADDRESS_UDP ? (ipv6 ? NODE_UDP6 : NODE_UDP4)
+						  : (ipv6 ? NODE_TCP6 : NODE_TCP4);
 		q.address = a->host[0] ? a->host : NULL;
 		q.port = a->port;
 	}
 	return q;
 }
 
+static int ask(struct self *s, struct listen *l)
+{
+	struct node_query q = query_of(&l->address);
+	char *text = node_encode_query("queryServer", &q, s->seq);
+	int err = text ? channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT) : -ENOMEM;
+
+	free(text);
+	if (!err)
+		l->query = s->seq++;
+	return err;
+}
+
+/* For tcp Node's primary chooses the family of "any host"; for udp nobody does. */
+static void set_any_host(struct listen *l, int family)
+{
+	l->both_families = family == AF_INET6;
+	l->address.family = family;
+	strcpy(l->address.host, family == AF_INET6 ? "::" : "0.0.0.0");
+}
+
 int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 {
+	char text[ADDRESS_TEXT_MAX];
 	struct address a;
-	struct node_query q;
 	struct listen *l;
 	const char *why;
-	char *text;
 	int err;
 
 	if (address_parse(address, &a, &why) < 0)
 		return reason_set(s->reason, -EINVAL, "cannot listen on '%s': %s", address, why);
-	if (listen_by_text(s, address))
+	address_format(&a, text, sizeof(text)); /* a Node primary ends when one address is asked for twice */
+	if (listen_by_text(s, text))
 		return reason_set(s->reason, -EEXIST, "%s is served already", address);
 	if (s->state != SELF_SERVING || !channel_is_open(&s->channel))
 		return reason_set(s->reason, -ESHUTDOWN, "cannot listen on %s: this worker is leaving",
 				  address);
-	l = listen_unanswered(s, address);
+	l = listen_unanswered(s, text);
 	if (l) { /* asked for and given up before the answer came: it is wanted after all */
 		l->f = f;
 		l->data = data;
 		l->closed = false;
 		return 0;
 	}
-	q = query_of(&a);
-	l = listen_new(address, &a, f, data);
-	text = l ? node_encode_query("queryServer", &q, s->seq) : NULL;
-	if (!text) {
-		if (l)
-			serving_free(l);
+	l = listen_new(text, &a, f, data);
+	if (!l)
 		return reason_set(s->reason, -ENOMEM, "out of memory");
-	}
-	err = channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT);
-	free(text);
+	l->number = s->listen_count++;
+	if (a.kind == ADDRESS_UDP && a.family == AF_UNSPEC)
+		set_any_host(l, AF_INET6);
+	err = ask(s, l);
 	if (err) {
 		serving_free(l);
 		return reason_set(s->reason, err, "cannot ask for %s: %s", address, strerror(-err));
 	}
-	l->query = s->seq++;
 	TAILQ_INSERT_TAIL(&s->listens, l, link);
 	return 0;
 }
 
+static void stop(struct self *s, struct listen *l)
+{
+	if (l->closed)
+		return;
+	l->closed = true;
+	shared_close(s, l);
+	if (l->key)
+		talk_send(s, node_encode_close(l->key, s->seq++));
+}
+
 int self_unlisten(struct self *s, const char *address)
 {
-	struct listen *l = listen_by_text(s, address);
+	char text[ADDRESS_TEXT_MAX];
+	struct listen *l = NULL;
+	struct address a;
+	const char *why;
 
+	if (address_parse(address, &a, &why) == 0)
+		l = listen_by_text(s, address_format(&a, text, sizeof(text)));
 	if (!l)
 		return reason_set(s->reason, -ENOENT, "%s is not served", address);
-	serving_stop(s, l);
+	stop(s, l);
 	return 0;
 }
+
+/* ---- the answer ---- */
 
 static void listen_failed(struct self *s, struct listen *l, int error)
 {
 	char why[ADDRESS_TEXT_MAX + 128];
 
-	snprintf(why, sizeof(why), "cannot listen on %s: %s", l->text,
-		 error == -ENOTSUP ? "the primary shares its socket (SCHED_NONE), which this version "
-				     "of libumbel does not take"
-				   : strerror(-error));
+	snprintf(why, sizeof(why), "cannot listen on %s: %s", l->text, strerror(-error));
 	TAILQ_REMOVE(&s->listens, l, link);
 	events_add_failed(s->events, NULL, error, why);
 	serving_free(l);
@@ -225,39 +270,64 @@ static void listen_answered(struct self *s, struct listen *l, const struct node_
 	e->event.listening.port = l->address.port;
 }
 
-void serving_on_reply(struct self *s, struct listen *l, const struct node_message *m, bool has_fd)
+static int read_answer(struct listen *l, const struct node_message *m)
 {
-	int error = m->error > 0 ? -m->error : m->error;
+	if (m->error)
+		return m->error > 0 ? -m->error : m->error;
+	if (!m->key)
+		return -EPROTO;
+	l->lane = m->lane;
+	l->key = strdup(m->key);
+	return l->key ? 0 : -ENOMEM;
+}
+
+static bool ask_again(struct self *s, struct listen *l, int error)
+{
+	if (!l->both_families)
+		return false;
+	if (error != -EAFNOSUPPORT && error != -EADDRNOTAVAIL && error != -EINVAL)
+		return false;
+	set_any_host(l, AF_INET);
+	return ask(s, l) == 0;
+}
+
+void serving_on_reply(struct self *s, struct listen *l, const struct node_message *m, bool has_fd, int *fd)
+{
+	bool wanted = !l->closed && s->state == SELF_SERVING; /* still? */
+	int err = read_answer(l, m);
 
 	l->query = -1;
-	if (!error && has_fd)
-		error = -ENOTSUP;
-	if (!error && !m->key)
-		error = -EPROTO;
-	if (!error) {
-		l->key = strdup(m->key);
-		error = l->key ? 0 : -ENOMEM;
-	}
-	if (error) {
-		listen_failed(s, l, error);
+	if (!err && has_fd && *fd < 0)
+		err = -EMFILE;
+	if (!err && wanted && (has_fd || l->address.kind == ADDRESS_UDP))
+		err = shared_take(s, l, fd);
+	if (err && wanted && ask_again(s, l, err))
 		return;
-	}
-	l->lane = m->lane;
-	if (l->closed || s->state != SELF_SERVING) /* while the answer was on its way */
+	if (l->key && (err || !wanted))
 		talk_send(s, node_encode_close(l->key, s->seq++));
-	else
+	if (err) {
+		listen_failed(s, l, err);
+	} else if (wanted) {
 		listen_answered(s, l, m);
+		shared_give(s, l, fd);
+	}
 }
 
 /* ---- leaving ---- */
 
-void serving_stop(struct self *s, struct listen *l)
+void serving_leave(struct self *s)
 {
-	if (l->closed)
-		return;
-	l->closed = true;
-	if (l->key)
-		talk_send(s, node_encode_close(l->key, s->seq++));
+	struct listen *l;
+
+	serving_answer_refused(s);
+	TAILQ_FOREACH (l, &s->listens, link) {
+		shared_close(s, l);
+		/* libumbel's primary hands on nothing more once it has asked us to leave or answered our
+		 * leave. To say that we close would be wrong there: the last one's close ends the
+		 * listener, and our successor is to have it. */
+		if (!s->libumbel_primary)
+			stop(s, l);
+	}
 }
 
 /* It has told us to leave, or is gone: then it answers no question (as Node). */

@@ -62,7 +62,7 @@ int self_send(struct self *s, const char *json, size_t len, int fd)
 
 /* ---- what the primary says ---- */
 
-static void on_reply(struct self *s, const struct node_message *m, bool has_fd)
+static void on_reply(struct self *s, const struct node_message *m, bool has_fd, int *fd)
 {
 	struct listen *l;
 
@@ -72,7 +72,7 @@ static void on_reply(struct self *s, const struct node_message *m, bool has_fd)
 	}
 	TAILQ_FOREACH (l, &s->listens, link)
 		if (l->query >= 0 && l->query == m->ack) {
-			serving_on_reply(s, l, m, has_fd);
+			serving_on_reply(s, l, m, has_fd, fd);
 			return;
 		}
 }
@@ -85,16 +85,26 @@ static void on_lane_given(struct self *s, int *fd)
 	s->libumbel_primary = true;
 }
 
-static int on_internal(struct self *s, const char *text, size_t len, int *fd)
+/* Once for each line that says it carries a descriptor: Node ends on a spare one. */
+static void acknowledge(struct self *s, bool ok)
+{
+	send_constant(s, ok ? NODE_ACK_TEXT : NODE_NACK_TEXT);
+}
+
+static int on_internal(struct self *s, const struct node_line *line, int *fd)
 {
 	struct node_message m;
-	int err = node_decode(text, len, &m);
+	int err = node_decode(line->text, line->len, &m);
 
 	if (err)
 		return err;
+	/* A Node primary whose newconn is not acknowledged keeps that connection for ever, and gives
+	 * us no other. For these two there is an answer that says that we cannot. */
+	if (line->has_fd)
+		acknowledge(s, *fd >= 0 || m.type == NODE_NEWCONN || m.type == NODE_REPLY);
 	switch (m.type) {
 	case NODE_REPLY:
-		on_reply(s, &m, *fd >= 0);
+		on_reply(s, &m, line->has_fd, fd);
 		break;
 	case NODE_NEWCONN:
 		serving_on_newconn(s, &m, fd);
@@ -140,16 +150,16 @@ static int on_line(struct self *s, const char *line, size_t len)
 		s->unacked--;
 		return 0;
 	}
-	if (l.has_fd) {
+	if (l.has_fd)
 		fd = channel_take_fd(&s->channel);
-		send_constant(s, fd >= 0 ? NODE_ACK_TEXT : NODE_NACK_TEXT);
-		if (fd < 0)
-			return 0;
+	if (l.kind == NODE_LINE_INTERNAL) {
+		err = on_internal(s, &l, &fd);
+	} else {
+		if (l.has_fd)
+			acknowledge(s, fd >= 0);
+		if (!l.has_fd || fd >= 0) /* else it comes once more */
+			on_message(s, &l, &fd);
 	}
-	if (l.kind == NODE_LINE_INTERNAL)
-		err = on_internal(s, l.text, l.len, &fd);
-	else
-		on_message(s, &l, &fd);
 	fd_close(&fd);
 	return err;
 }

@@ -1,0 +1,132 @@
+#include "base/fd.h"
+#include "worker/parts.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum { BACKLOG = 4096 }; /* the kernel caps it (somaxconn) */
+
+/* ---- listening sockets ---- */
+
+/* EXCLUSIVE: of all workers that wait on the socket one is woken. Such an entry cannot be changed, only
+ * taken out. */
+static int watch(struct self *s, struct listen *l)
+{
+	uint64_t source = SOURCE_SHARED | (uint64_t)l->number << 32;
+	int err = self_watch(s, EPOLL_CTL_ADD, l->fd, source, EPOLLIN | EPOLLEXCLUSIVE);
+
+	l->watched = !err;
+	return err;
+}
+
+/* Always before a close: others have the socket too, so that it would stay in the set. */
+static void unwatch(struct self *s, struct listen *l)
+{
+	if (l->watched)
+		epoll_ctl(s->epoll, EPOLL_CTL_DEL, l->fd, NULL);
+	l->watched = false;
+}
+
+void shared_close(struct self *s, struct listen *l)
+{
+	unwatch(s, l);
+	fd_close(&l->fd);
+}
+
+static int begin_to_listen(struct self *s, struct listen *l, int *fd)
+{
+	int err;
+
+	if (listen(*fd, BACKLOG) < 0)
+		return -errno;
+	l->fd = fd_steal(fd);
+	err = watch(s, l);
+	if (err)
+		fd_close(&l->fd);
+	return err;
+}
+
+/* Out of descriptors or memory: the connections wait in the socket, perhaps for another worker. */
+static void pause_all(struct self *s)
+{
+	struct listen *l;
+
+	TAILQ_FOREACH (l, &s->listens, link)
+		unwatch(s, l);
+	self_arm(s->retry, RETRY_MS);
+}
+
+void shared_on_retry(struct self *s)
+{
+	struct listen *l;
+
+	self_arm(s->retry, 0);
+	serving_answer_refused(s);
+	TAILQ_FOREACH (l, &s->listens, link)
+		if (l->fd >= 0 && !l->watched && watch(s, l) < 0)
+			self_arm(s->retry, RETRY_MS);
+}
+
+void shared_on_ready(struct self *s, uint32_t number)
+{
+	struct listen *l;
+	int fd;
+
+	TAILQ_FOREACH (l, &s->listens, link)
+		if (l->number == number)
+			break;
+	if (!l || l->fd < 0) /* closed in this turn */
+		return;
+	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC); /* one each time: the others want some too */
+	if (fd >= 0)
+		serving_serve(s, l, fd);
+	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		pause_all(s);
+}
+
+/* ---- both kinds ---- */
+
+static int socket_type(int fd)
+{
+	int type = -1;
+	socklen_t size = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ? -1 : type;
+}
+
+/* The real address, also of port 0. A unix socket's may be relative to the primary: the one asked for. */
+static void learn_address(int fd, struct address *a)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	struct address bound;
+
+	if (a->kind == ADDRESS_UNIX || getsockname(fd, (struct sockaddr *)&name, &len) < 0 ||
+	    address_from_socket(&name, len, &bound) < 0 || bound.kind == ADDRESS_UNIX)
+		return;
+	bound.kind = a->kind;
+	*a = bound;
+}
+
+int shared_take(struct self *s, struct listen *l, int *fd)
+{
+	bool udp = l->address.kind == ADDRESS_UDP;
+	int err;
+
+	if (socket_type(*fd) != (udp ? SOCK_DGRAM : SOCK_STREAM))
+		return -EPROTO;
+	/* This flag is everybody's who shares the socket. Node needs it so, and we when two of us accept
+	 * and there is one connection. */
+	err = fd_set_nonblocking(*fd, true);
+	if (err)
+		return err;
+	learn_address(*fd, &l->address);
+	return udp ? 0 : begin_to_listen(s, l, fd);
+}
+
+void shared_give(struct self *s, struct listen *l, int *fd)
+{
+	if (l->address.kind == ADDRESS_UDP && !s->events->closed)
+		l->f(s->umbel, fd_steal(fd), l->data);
+}
