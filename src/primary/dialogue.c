@@ -119,14 +119,18 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 {
 	struct cluster *c = w->cluster;
 	const struct share *s = query_find_listening(c, w, &m->query);
-	const char *address = s ? s->address : "(its own socket)";
+	char text[ADDRESS_TEXT_MAX];
+	int family = s ? s->listener.address.family : AF_UNSPEC;
 	struct queued_event *e;
 
-	e = events_add(c->events, UMBEL_LISTENING, w, address, strlen(address));
+	/* Without one it bound that itself, or has left it since. */
+	if (!s)
+		query_address_text(&m->query, &family, text, sizeof(text));
+	e = events_add(c->events, UMBEL_LISTENING, w, s ? s->address : text, strlen(s ? s->address : text));
 	if (e) {
 		e->event.listening.address = e->text;
-		e->event.listening.family = s ? s->listener.address.family : AF_UNSPEC;
-		e->event.listening.port = s ? s->listener.address.port : 0;
+		e->event.listening.family = family;
+		e->event.listening.port = s ? s->listener.address.port : m->query.port > 0 ? m->query.port : 0;
 	}
 	if (!c->settings.wait_ready && !w->waits_to_be_ready)
 		worker_happens(w, WORKER_SERVES);

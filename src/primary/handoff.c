@@ -35,6 +35,7 @@ void handoff_remove(struct umbel_worker *w, struct handoff *h)
 	if (h->seq >= 0)
 		w->unanswered--;
 	fd_close(&h->fd);
+	refusals_free(h->refusals);
 	free(h->text);
 	free(h);
 }
@@ -77,7 +78,7 @@ int handoff_load(struct umbel_worker *w)
 	return w->lane_credit > 0 ? 0 : ROTATION_FULL;
 }
 
-static int hand_by_channel(struct umbel_worker *w, struct share *share, int fd, unsigned refusals)
+static int hand_by_channel(struct umbel_worker *w, struct share *share, int fd, struct refusals *refusals)
 {
 	char text[NEWCONN_MAX];
 	uint32_t seq = w->seq++;
@@ -95,11 +96,12 @@ static int hand_by_channel(struct umbel_worker *w, struct share *share, int fd, 
 	return 0;
 }
 
-int handoff_give(struct umbel_worker *w, struct share *share, int fd, unsigned refusals)
+int handoff_give(struct umbel_worker *w, struct share *share, int fd, struct refusals *refusals)
 {
 	w->handed++;
 	if (!handoff_has_lane(w) || share->number < 0)
 		return hand_by_channel(w, share, fd, refusals);
+	refusals_free(refusals); /* the primary does not see what happens there */
 	w->lane_credit--;
 	w->lane_out.fds[w->lane_out.count] = fd;
 	w->lane_out.listeners[w->lane_out.count++] = (uint8_t)share->number;
@@ -150,9 +152,17 @@ static void close_lane(struct umbel_worker *w)
 	while ((r = lane_receive(w->lane_far, &batch)) > 0 || r == -EMFILE)
 		for (unsigned i = 0; i < batch.count; i++)
 			share_give_back(sharing_by_number(w->cluster, batch.listeners[i]), batch.fds[i],
-					false, 0, 0);
+					false, NULL);
 	fd_close(&w->lane);
 	fd_close(&w->lane_far);
+}
+
+static void give_back(struct handoff *h)
+{
+	struct refusals *refusals = h->refusals;
+
+	h->refusals = NULL;
+	share_give_back(h->share, fd_steal(&h->fd), true, refusals);
 }
 
 /* What it was handed and has not taken goes to others. */
@@ -162,7 +172,7 @@ void handoff_give_back_all(struct umbel_worker *w)
 
 	while ((h = TAILQ_FIRST(&w->handoffs))) {
 		if (h->seq >= 0)
-			share_give_back(h->share, fd_steal(&h->fd), true, h->refusals, 0);
+			give_back(h);
 		handoff_remove(w, h);
 	}
 	close_lane(w);
@@ -199,9 +209,9 @@ static struct handoff *first_unacked(struct umbel_worker *w)
 /* One that serves the address no longer has not refused it: it has left. */
 static void refused(struct umbel_worker *w, struct handoff *h)
 {
-	bool serves = h->share && share_seat_of(h->share, w) >= 0;
-
-	share_give_back(h->share, fd_steal(&h->fd), true, h->refusals + serves, serves ? w->id : 0);
+	if (h->share && share_seat_of(h->share, w) >= 0 && refusals_add(&h->refusals, w->id) < 0)
+		h->share = NULL; /* it would come back for ever */
+	give_back(h);
 }
 
 int handoff_acked(struct umbel_worker *w)

@@ -19,7 +19,7 @@ struct handoff {
 	unsigned sent;       /* times */
 	bool acked;
 	bool is_lane; /* the worker's end of its lane */
-	unsigned refusals;
+	struct refusals *refusals;
 };
 
 struct handoff *handoff_add(struct umbel_worker *w); /* no connection yet; NULL: no memory */
@@ -34,8 +34,9 @@ void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without mem
 /* Unanswered connections, or ROTATION_FULL. */
 int handoff_load(struct umbel_worker *w);
 
-/* Queues a connection. By the lane: fd is lent until handoff_flush_lane(). Else it is taken. */
-int handoff_give(struct umbel_worker *w, struct share *share, int fd, unsigned refusals);
+/* Queues a connection. By the lane: fd is lent until handoff_flush_lane(). Else it is taken. On success
+ * refusals are taken too. */
+int handoff_give(struct umbel_worker *w, struct share *share, int fd, struct refusals *refusals);
 int handoff_flush_lane(struct umbel_worker *w); /* sends lane_out, all or nothing */
 
 /* Its answers. 0, or -EPROTO: it was none to give. */

@@ -223,6 +223,9 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 
 static void send_error(struct umbel_worker *w, const struct node_message *m, const char *key, int error)
 {
+	/* As Node's programs know it: libuv says so since it had to look alike on Windows. */
+	if (error == -ENOENT && w->kind == KIND_NODE && m->query.family == NODE_PIPE)
+		error = -EACCES;
 	dialogue_reply(w, node_encode_listen_reply(m->seq, key, error, error == -EMSGSIZE ? NULL : m->data,
 						   NULL, -1, w->seq++));
 }
@@ -257,15 +260,27 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 	return err;
 }
 
-static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct node_query *q, int error)
+void query_address_text(const struct node_query *q, int *ret_family, char *out, size_t size)
 {
-	char address[ADDRESS_TEXT_MAX] = "?", why[ADDRESS_TEXT_MAX + 128];
 	struct address a;
 
-	if (q->fd >= 0)
-		snprintf(address, sizeof(address), "descriptor %d", q->fd);
-	else if (query_address(q, &a) == 0)
-		address_format(&a, address, sizeof(address));
+	*ret_family = AF_UNSPEC;
+	if (q->fd >= 0) {
+		snprintf(out, size, "descriptor %d", q->fd);
+	} else if (query_address(q, &a) == 0) {
+		*ret_family = a.family;
+		address_format(&a, out, size);
+	} else {
+		snprintf(out, size, "?");
+	}
+}
+
+static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct node_query *q, int error)
+{
+	char address[ADDRESS_TEXT_MAX], why[ADDRESS_TEXT_MAX + 128];
+	int family;
+
+	query_address_text(q, &family, address, sizeof(address));
 	snprintf(why, sizeof(why), "cannot listen on %s: %s", address,
 		 error == -EBADF && q->fd >= 0 ? "it was not passed on (--pass-fd, settings.pass_fds)"
 					       : strerror(-error));

@@ -19,6 +19,12 @@ enum {
 
 /* ---- shares ---- */
 
+static void pending_finish(struct pending *p)
+{
+	fd_close(&p->fd);
+	refusals_free(p->refusals);
+}
+
 static void share_set_waiting(struct share *s, bool waiting)
 {
 	if (s->waiting != waiting)
@@ -84,7 +90,7 @@ void share_close(struct share *s)
 	if (s->number >= 0)
 		sharing->numbers[s->number / 8] &= (uint8_t)~(1 << s->number % 8);
 	for (unsigned i = 0; i < s->pending_count; i++)
-		fd_close(&s->pending[i].fd);
+		pending_finish(&s->pending[i]);
 	s->pending_count = 0;
 	listener_close(&s->listener, on_listener_closed);
 	uv_close((uv_handle_t *)&s->orphan, on_orphan_closed);
@@ -104,7 +110,7 @@ static void on_orphan(uv_timer_t *timer)
 
 struct choice {
 	const struct share *share;
-	uint32_t not_to; /* id of the worker that has just refused it */
+	const struct refusals *refusals;
 };
 
 static int seat_load(const void *seats, unsigned seat)
@@ -112,15 +118,40 @@ static int seat_load(const void *seats, unsigned seat)
 	const struct choice *choice = seats;
 	struct umbel_worker *w = choice->share->seats[seat].worker;
 
-	return w->id == choice->not_to ? ROTATION_FULL : handoff_load(w);
+	return refusals_has(choice->refusals, w->id) ? ROTATION_FULL : handoff_load(w);
 }
 
 static int choose(const struct share *s)
 {
-	uint32_t not_to = s->pending_count ? s->pending[0].refused_by : 0;
-	struct choice choice = {s, s->seat_count > 1 ? not_to : 0};
+	struct choice choice = {s, s->pending_count ? s->pending[0].refusals : NULL};
 
 	return rotation_choose(&choice, s->seat_count, s->last, seat_load);
+}
+
+static bool all_refused(const struct share *s, const struct refusals *r)
+{
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (!refusals_has(r, s->seats[i].worker->id))
+			return false;
+	return s->seat_count > 0;
+}
+
+static struct pending pending_pop(struct share *s)
+{
+	struct pending p = s->pending[0];
+
+	memmove(s->pending, s->pending + 1, --s->pending_count * sizeof(*s->pending));
+	return p;
+}
+
+/* As a lone server at its limit does. Who is left may be fewer than when it came back. */
+static void close_refused(struct share *s)
+{
+	while (s->pending_count > 0 && s->pending[0].refusals && all_refused(s, s->pending[0].refusals)) {
+		struct pending p = pending_pop(s);
+
+		pending_finish(&p);
+	}
 }
 
 /* There is a connection for the chosen one: now it is its turn that is over. */
@@ -153,8 +184,7 @@ static int next_connection(struct share *s, const struct umbel_worker *to, struc
 	int fd;
 
 	if (s->pending_count > 0) {
-		*ret = s->pending[0];
-		memmove(s->pending, s->pending + 1, --s->pending_count * sizeof(*s->pending));
+		*ret = pending_pop(s);
 		if (ret->nonblocking != nonblocking)
 			fd_set_nonblocking(ret->fd, nonblocking);
 		ret->nonblocking = nonblocking;
@@ -192,7 +222,7 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (err)
-			share_give_back(s, out->fds[i], false, 0, 0);
+			share_give_back(s, out->fds[i], false, NULL);
 		else
 			r->sent[r->sent_count++] = out->fds[i];
 	}
@@ -203,7 +233,7 @@ static void round_hand(struct round *r, struct share *s, struct subscription *to
 	struct umbel_worker *w = to->worker;
 
 	if (handoff_give(w, s, p->fd, p->refusals) < 0) {
-		fd_close(&p->fd); /* no memory even for a few bytes */
+		pending_finish(p); /* no memory even for a few bytes */
 		return;
 	}
 	to->handed++;
@@ -225,9 +255,11 @@ static void dispatch_round(struct share *s)
 
 	share_set_waiting(s, false);
 	for (n = 0; n < ROUND; n++) {
-		int seat = choose(s);
 		struct pending p;
+		int seat;
 
+		close_refused(s);
+		seat = choose(s);
 		if (seat < 0) {
 			listener_pause(&s->listener);
 			share_set_waiting(s, true);
@@ -262,14 +294,12 @@ static void on_ready(struct listener *l)
 	sharing_watch_lanes(s->cluster);
 }
 
-void share_give_back(struct share *s, int fd, bool nonblocking, unsigned refusals,
-		       uint32_t refused_by)
+void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals *refusals)
 {
-	struct pending p = {fd, nonblocking, refusals, refused_by};
+	struct pending p = {fd, nonblocking, refusals};
 
-	/* Refused by as many as there are: as a lone server at its limit it is closed. */
-	if (!s || (refused_by && refusals >= s->seat_count) || pending_add(s, p) < 0) {
-		fd_close(&fd);
+	if (!s || (refusals && all_refused(s, refusals)) || pending_add(s, p) < 0) {
+		pending_finish(&p);
 		return;
 	}
 	share_set_waiting(s, true);

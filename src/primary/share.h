@@ -3,6 +3,7 @@
 #define UMBEL_PRIMARY_SHARE_H
 
 #include "net/listener.h"
+#include "primary/refusals.h"
 
 #include <stdint.h>
 #include <sys/queue.h>
@@ -21,8 +22,7 @@ struct subscription {
 struct pending {
 	int fd;
 	bool nonblocking;
-	unsigned refusals;
-	uint32_t refused_by; /* id of the last; 0: nobody */
+	struct refusals *refusals;
 };
 
 struct share {
@@ -60,7 +60,7 @@ void share_wait_for_successor(struct share *s, unsigned ms);
 /* Hands over what waits, as far as somebody has room. */
 void share_dispatch(struct share *s);
 
-/* An accepted connection comes back; fd is taken. s NULL: nobody serves it any more. */
-void share_give_back(struct share *s, int fd, bool nonblocking, unsigned refusals, uint32_t refused_by);
+/* An accepted connection comes back; fd and refusals are taken. s NULL: nobody serves it any more. */
+void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals *refusals);
 
 #endif
