@@ -1,8 +1,11 @@
 'use strict';
 // Runs in each Node worker before the program (the primary adds `--require` of this file to
-// NODE_OPTIONS) and lets its keep-alive connections end without a cut: once draining begins each
-// response says `Connection: close`. Node alone closes idle connections in the moment it is told
-// to leave, and the request that is on its way then is lost.
+// NODE_OPTIONS), for two things that Node's own messages leave out:
+// - its keep-alive connections end without a cut: once draining begins each response says
+//   `Connection: close`. Node alone closes idle connections in the moment it is told to leave, and
+//   the request that is on its way then is lost;
+// - a socket that it binds itself (`exclusive`, `reusePort`) makes it ready too: the primary is told
+//   as Node tells it of the others.
 // The program must not notice: nothing here throws, keeps the process alive, or costs anything
 // before the drain. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
 
@@ -124,6 +127,43 @@ function drain() {
 	drainedIfNone();
 }
 
+// Node asks the primary for every socket but those, through this one function.
+function tellOwnSockets() {
+	const cluster = require('cluster');
+	const net = require('net');
+	const dgram = require('dgram');
+	const asked = new WeakSet();
+	const { _getServer } = cluster;
+	const { _listen2 } = net.Server.prototype;
+	const { bind } = dgram.Socket.prototype;
+
+	cluster._getServer = function (server, ...rest) {
+		asked.add(server);
+		return _getServer.call(this, server, ...rest);
+	};
+	// The last step of each listen(), whoever bound the socket.
+	net.Server.prototype._listen2 = function (...args) {
+		const result = _listen2.apply(this, args);
+		if (!asked.delete(this) && this._handle)
+			tellListening(this);
+		return result;
+	};
+	// A socket that sends before it is bound is bound so too, to port 0: it serves nobody.
+	dgram.Socket.prototype.bind = function (options, ...rest) {
+		if (options && (options.exclusive || options.reusePort) && options.port)
+			this.once('listening', () => tellListening(this));
+		return bind.call(this, options, ...rest);
+	};
+}
+
+const tellListening = quietly((socket) => {
+	const at = socket.address();
+	const addressType = typeof at === 'string' ? -1
+		: socket.type || (at.family === 'IPv6' ? 6 : 4);
+	const place = typeof at === 'string' ? { address: at, port: -1 } : { address: at.address, port: at.port };
+	say({ cmd: 'NODE_CLUSTER', act: 'listening', addressType, ...place });
+});
+
 quietly(() => {
 	delete require.cache[__filename];
 	restoreOptions();
@@ -138,4 +178,5 @@ quietly(() => {
 			drain();
 	}));
 	say({ cmd: 'NODE_UMBEL_PRELOAD', node: parseInt(process.versions.node) });
+	quietly(tellOwnSockets)();
 })();
