@@ -3,9 +3,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 /* "node app.js" is app, "./server --x" is server. */
 static void default_name(struct run *r)
@@ -138,6 +143,74 @@ static int set_surge(struct run *r, const char *text)
 	return 0;
 }
 
+static int set_policy(struct run *r, const char *text)
+{
+	r->settings.policy = strcmp(text, "shared") == 0 ? UMBEL_SHARED : UMBEL_RR;
+	if (r->settings.policy == UMBEL_RR && strcmp(text, "rr") != 0)
+		return complain("--policy %s: it must be rr or shared", text);
+	return 0;
+}
+
+static int add_pass_fd(struct run *r, const char *text)
+{
+	size_t count = 0, most = sizeof(r->pass_fds) / sizeof(r->pass_fds[0]) - 1;
+	uint64_t fd;
+	int type;
+
+	while (r->pass_fds[count] >= 0)
+		count++;
+	if (parse_number(text, INT_MAX, &fd) < 0)
+		return complain("--pass-fd %s: it must be the number of an open socket", text);
+	if (getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof(type)}) < 0)
+		return complain("--pass-fd %s: %s", text,
+				errno == EBADF ? "no such descriptor is open here" : "it is no socket");
+	if (count == most)
+		return complain("--pass-fd: at most %zu", most);
+	r->pass_fds[count] = (int)fd;
+	r->pass_fds[count + 1] = -1;
+	r->settings.pass_fds = r->pass_fds;
+	return 0;
+}
+
+/* A name, else a number, which need not be anybody's. With it goes the user's own group. */
+static int set_user(struct run *r, const char *text)
+{
+	struct passwd *user = getpwnam(text);
+	uint64_t id;
+
+	if (!user && parse_number(text, UINT32_MAX - 1, &id) < 0)
+		return complain("--user %s: there is no such user", text);
+	user = user ? user : getpwuid((uid_t)id);
+	r->settings.uid = user ? user->pw_uid : (int64_t)id;
+	if (!r->group_is_set)
+		r->settings.gid = user ? (int64_t)user->pw_gid : -1;
+	return 0;
+}
+
+static int set_group(struct run *r, const char *text)
+{
+	const struct group *group = getgrnam(text);
+	uint64_t id = 0;
+
+	if (!group && parse_number(text, UINT32_MAX - 1, &id) < 0)
+		return complain("--group %s: there is no such group", text);
+	r->settings.gid = group ? group->gr_gid : (int64_t)id;
+	r->group_is_set = true;
+	return 0;
+}
+
+static int set_cwd(struct run *r, const char *text)
+{
+	struct stat st;
+
+	if (stat(text, &st) < 0)
+		return complain("--cwd %s: %s", text, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return complain("--cwd %s: it is no directory", text);
+	r->settings.cwd = text;
+	return 0;
+}
+
 static int set_name(struct run *r, const char *text)
 {
 	if (!is_name(text))
@@ -149,13 +222,18 @@ static int set_name(struct run *r, const char *text)
 
 enum { NAME = 1, SHARE, ENV, GRACE, READY_TIMEOUT, SOAK, MIN_UPTIME, LAME_DUCK, AGE, MEMORY, CONNECTIONS,
        MAX_FAILURES, RESTART, STOP_CODES, STOP_SIGNAL, SURGE, SIGNAL_FIRST, SHUTDOWN_MESSAGE, WAIT_READY,
-       NO_PRELOAD, WHEN_EMPTY };
+       NO_PRELOAD, WHEN_EMPTY, POLICY, PASS_FD, CWD, USER, GROUP };
 
 static const struct option options[] = {
     {"workers", required_argument, NULL, 'n'},
     {"name", required_argument, NULL, NAME},
     {"share", required_argument, NULL, SHARE},
     {"env", required_argument, NULL, ENV},
+    {"cwd", required_argument, NULL, CWD},
+    {"user", required_argument, NULL, USER},
+    {"group", required_argument, NULL, GROUP},
+    {"policy", required_argument, NULL, POLICY},
+    {"pass-fd", required_argument, NULL, PASS_FD},
     {"grace", required_argument, NULL, GRACE},
     {"when-empty", required_argument, NULL, WHEN_EMPTY},
     {"ready-timeout", required_argument, NULL, READY_TIMEOUT},
@@ -239,6 +317,22 @@ static int flag_option(struct run *r, int option)
 	return 0;
 }
 
+static int process_option(struct run *r, int option, char *value)
+{
+	switch (option) {
+	case ENV:
+		return add_env(r, value);
+	case CWD:
+		return set_cwd(r, value);
+	case USER:
+		return set_user(r, value);
+	case GROUP:
+		return set_group(r, value);
+	default:
+		return add_pass_fd(r, value);
+	}
+}
+
 /* name: as it was typed; one may have two. */
 static int one_option(struct run *r, int option, const char *name, char *value)
 {
@@ -250,8 +344,14 @@ static int one_option(struct run *r, int option, const char *name, char *value)
 	case SHARE:
 		r->share = value;
 		return 0;
+	case POLICY:
+		return set_policy(r, value);
 	case ENV:
-		return add_env(r, value);
+	case CWD:
+	case USER:
+	case GROUP:
+	case PASS_FD:
+		return process_option(r, option, value);
 	case RESTART:
 		return set_restart(r, value);
 	case STOP_CODES:
@@ -310,7 +410,13 @@ const char options_help[] =
     "    -n, --workers N|max|0|-K   workers: a number; max or 0: one for each CPU; -K: max less K\n"
     "    --name NAME                name of the app (default: of the script or program)\n"
     "    --share HOW                auto, node, channel, none (default auto)\n"
-    "    --env NAME=VALUE           for the workers; may be repeated\n"
+    "    --policy P                 how a connection finds its worker: rr, in turn, or shared, whoever\n"
+    "                               wakes first (default rr; shared if NODE_CLUSTER_SCHED_POLICY=none)\n"
+    "    --pass-fd N                a socket that was opened here, for listen({fd: N}); may be repeated\n"
+    "  The workers get:\n"
+    "    --env NAME=VALUE           may be repeated\n"
+    "    --cwd DIR                  their directory\n"
+    "    --user USER, --group GROUP a name or a number; of a user also the groups\n"
     "  A worker ends:\n"
     "    --restart WHEN             always, on-failure or never is it followed (default always)\n"
     "    --stop-exit-codes N,N      exit statuses after which it is not followed\n"

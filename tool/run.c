@@ -140,6 +140,7 @@ static int run_verb(int argc, char **argv)
 	    .lock = -1,
 	    .signalfd = -1,
 	    .share = "auto",
+	    .pass_fds = {-1},
 	    .count = umbel_parallelism(),
 	    .settings = UMBEL_SETTINGS,
 	};

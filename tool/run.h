@@ -38,6 +38,8 @@ struct run {
 	struct umbel_settings settings;
 	char **env; /* --env, NULL-terminated */
 	int stop_codes[257];
+	int pass_fds[65]; /* --pass-fd, ended by -1 */
+	bool group_is_set;
 	bool any_ran;
 	bool any_started;
 	bool stopping;
