@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,9 +21,14 @@ static void read_line(const char *line, size_t len)
 	if (node_read_line(line, len, &l) < 0)
 		return;
 	assert(l.text >= line && l.text + l.len <= line + len);
+	if (l.key) {
+		assert(l.key >= line && l.key + l.key_len <= line + len);
+		free(node_decode_string(l.key, l.key_len));
+	}
 	if (l.kind != NODE_LINE_INTERNAL || node_decode(l.text, l.len, &m) < 0)
 		return;
 	assert(m.type != NODE_CLOSE || m.key);
+	assert(!m.query.is_abstract || m.query.address);
 	assert(m.query.port >= -1 && m.query.port <= 65535);
 	node_message_finish(&m);
 }
