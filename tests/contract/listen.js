@@ -13,7 +13,8 @@
 // Steps for UDP: a packet is answered with the worker's id.
 //   ["bind", NAME, SOCKET_OPTIONS, BIND_OPTIONS, {limit, closeAtOnce, closeFirst, unref}]
 //       -> {listening: address()} or {error: ...}; limit: closed after so many packets, {enough: NAME}
-//   ["packet", PORT] -> {}: an unbound socket sends its worker's id there
+//   ["again", NAME, BIND_OPTIONS] -> the same: bind() of the same socket
+//   ["packet", NAME, PORT] -> {}: sends the worker's id there; a socket that is new is not bound first
 // Others: ["leave"] cluster.worker.disconnect()     ["part"] process.disconnect()
 //         ["unref-channel"] -> {}                   ["exit", CODE]
 const cluster = require('cluster');
@@ -67,9 +68,9 @@ const steps = {
 				server[key] = options[key];
 		server.drops = 0;
 		server.on('drop', () => server.drops++);
+		tell(server, 'listening');
 		if (options.closeAtOnce)
 			server.once('listening', () => server.close());
-		tell(server, 'listening');
 		if (where)
 			server.listen(where);
 		else
@@ -113,25 +114,31 @@ const steps = {
 		const socket = things[name] = dgram.createSocket(socketOptions);
 		let left = options.limit || Infinity;
 		socket.on('message', (text, from) => {
-			socket.send(`${id}`, from.port, from.address);
-			if (--left === 0)
-				socket.close(() => say({ enough: name }));
+			const last = --left === 0;
+			socket.send(`${id}`, from.port, from.address, () => {
+				if (last)
+					socket.close(() => say({ enough: name }));
+			});
 		});
 		if (options.unref)
 			socket.unref();
-		if (options.closeAtOnce)
-			socket.once('listening', () => socket.close());
 		if (options.closeFirst)
 			socket.once('close', () => say({ closed: name }));
 		else
 			tell(socket, 'listening');
+		if (options.closeAtOnce)
+			socket.once('listening', () => socket.close());
 		socket.bind(bindOptions);
 		if (options.closeFirst)
 			socket.close();
 	},
-	packet(port) {
-		const socket = dgram.createSocket('udp4');
-		socket.send(`${id}`, port, '127.0.0.1', () => socket.close(() => say({})));
+	again(name, bindOptions) {
+		tell(things[name], 'listening');
+		things[name].bind(bindOptions);
+	},
+	packet(name, port) {
+		things[name] = things[name] || dgram.createSocket('udp4');
+		things[name].send(`${id}`, port, '127.0.0.1', () => say({}));
 	},
 	leave() {
 		cluster.worker.disconnect();

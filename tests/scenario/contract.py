@@ -80,13 +80,13 @@ class Worker:
 class Primary:
     """A driver. kind: node (Node's own primary) or umbel (ours)."""
 
-    def __init__(self, kind, environment, token, cwd, before=()):
+    def __init__(self, kind, environment, token, cwd, before=(), pass_fds=()):
         self.kind, self.cwd, self.token = kind, Path(cwd), token
         self.workers, self.lines = {}, []
         self.changed = threading.Condition()
         self.process = subprocess.Popen([*before, *DRIVERS[kind]], env=environment, cwd=cwd, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE)
+                                        stderr=subprocess.PIPE, pass_fds=pass_fds)
         self.readers = [threading.Thread(target=self._read, args=(stream, name), daemon=True)
                         for stream, name in ((self.process.stdout, "stdout"),
                                              (self.process.stderr, "stderr"))]
@@ -190,8 +190,8 @@ class Primary:
 
 @pytest.fixture
 def start_primary(environment, token, tmp_path):
-    """start_primary(kind, below="DIRECTORY", before=[WORDS of a command]): a primary in a directory of
-    its own, ended after the test."""
+    """start_primary(kind, below="DIRECTORY", before=[WORDS of a command], pass_fds=[...]): a primary in a
+    directory of its own, ended after the test."""
     primaries = []
 
     def start(kind, below="", **options):
