@@ -252,15 +252,17 @@ def ports_in(value, key=None):
 @pytest.fixture
 def both(start_primary):
     """both(scenario): runs scenario(primary) under each, lets the workers leave, and compares what it
-    returned and what each worker's transcript is. Returns them, of Node's."""
-    def run(scenario, **options):
+    returned and what each worker's transcript is, but for events of these names. Returns them, of
+    Node's."""
+    def run(scenario, but=(), **options):
         seen = {}
         for kind in DRIVERS:
             primary = start_primary(kind, **options)
             result = scenario(primary)
             primary.end_workers()
-            told = {"result": result, **{f"worker {w.id}": w.transcript()
-                                         for w in primary.workers.values()}}
+            told = {"result": result}
+            for worker in primary.workers.values():
+                told[f"worker {worker.id}"] = [e for e in worker.transcript() if e[0] not in but]
             told = json.loads(json.dumps(told))
             ports = list(dict.fromkeys(ports_in(list(told.values()))))
             seen[kind] = plain(told, ports, primary.cwd)

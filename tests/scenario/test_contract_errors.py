@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from contract import both, primary, start_primary, workers  # noqa: F401
+from contract import VERSION, both, primary, start_primary, workers  # noqa: F401
 from test_contract_listen import greeting, port_of
 
 PRIVILEGED = 42
@@ -104,15 +104,17 @@ def test_eaccess(both):
 
 
 @pytest.mark.parametrize("policy", ["none", "rr"])
-def test_eaddrinuse(both, policy):
-    """A busy port is tried again once it is free: the failure is not remembered."""
-    def scenario(primary):
-        [worker] = workers(primary, policy=policy)
-        with socket.create_server(("127.0.0.1", 0)) as s:
-            port = s.getsockname()[1]
-            where = {"port": port, "host": "127.0.0.1"}
-            first = worker.ask(["listen", "a", where])
-        return first["error"], worker.ask(["listen", "b", where]), greeting(port)
-
-    result = both(scenario)["result"]
-    assert result[0] == "EADDRINUSE" and result[2] == "1"
+def test_eaddrinuse(primary, policy):
+    """A busy port is tried again once it is free: the failure is not remembered. (A worker of a Node
+    primary since 22 dies of it when the socket is shared: the key comes twice.)"""
+    [worker] = workers(primary, policy=policy)
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+        where = {"port": port, "host": "127.0.0.1"}
+        assert worker.ask(["listen", "a", where])["error"] == "EADDRINUSE"
+    worker.send(["listen", "b", where])
+    if primary.kind == "node" and policy == "none" and VERSION >= (22,):
+        assert worker.wait_gone() == (1, None, False)
+    else:
+        assert port_of(worker.message()) == port
+        assert greeting(port) == "1"

@@ -150,6 +150,8 @@ def test_dgram_exclusive_implicit_bind(both, where):
                 worker.ask(["packet", "a", client.port()])
             heard = dict(client.hear() for _ in four)
         assert heard["1"] == heard["2"] == where["port"]
+        for worker in four[2:]:  # disconnect() does not close these
+            worker.ask(["close", "a"])
         return len(set(heard.values()))
 
     assert both(scenario)["result"] == 3
@@ -159,7 +161,8 @@ def test_dgram_exclusive_implicit_bind(both, where):
 
 
 def test_dgram_bind_fd(both):
-    """bind({fd}): a descriptor of the primary, which all share."""
+    """bind({fd}): a descriptor of the primary, which all share. (Of its address Node's 'listening' event
+    tells nothing, ours does.)"""
     with Client() as shared:
         fd, port = shared.socket.fileno(), shared.port()
 
@@ -167,7 +170,7 @@ def test_dgram_bind_fd(both):
             answers = [w.ask(["bind", "a", "udp4", {"fd": fd}]) for w in workers(primary, 2, pass_fds=[fd])]
             return answers, asked(port) in "12"
 
-        [answers, served] = both(scenario, pass_fds=[fd])["result"]
+        [answers, served] = both(scenario, but=["listening"], pass_fds=[fd])["result"]
         assert answers[0] == answers[1] and served
 
 
@@ -183,15 +186,18 @@ def test_dgram_ipv6only(both, port, type4):
     assert both(scenario)["result"][1:] == ["1", "1"]
 
 
-def test_dgram_reuse(both, where):
-    """reuseAddr goes to the primary: two sockets of one worker have one port."""
-    def scenario(primary):
-        [worker] = workers(primary)
-        reuse = {"type": "udp4", "reuseAddr": True}
-        return [worker.ask(["bind", name, reuse, where]) for name in "ab"], asked(where["port"])
-
-    [answers, who] = both(scenario)["result"]
-    assert answers[0] == answers[1] and who == "1"
+def test_dgram_reuse(primary, where):
+    """reuseAddr goes to the primary: two sockets of one worker have one port. (A worker of a Node primary
+    since 22 dies of the second one: the key comes twice.)"""
+    [worker] = workers(primary)
+    reuse = {"type": "udp4", "reuseAddr": True}
+    assert port_of(worker.ask(["bind", "a", reuse, where])) == where["port"]
+    worker.send(["bind", "b", reuse, where])
+    if primary.kind == "node" and VERSION >= (22,):
+        assert worker.wait_gone() == (1, None, False)
+    else:
+        assert port_of(worker.message()) == where["port"]
+        assert asked(where["port"]) == "1"
 
 
 def test_dgram_reuseport(primary, where):
