@@ -95,8 +95,9 @@ static int socket_type(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ? -1 : type;
 }
 
-/* The real address, also of port 0. A unix socket's may be relative to the primary: the one asked for. */
-static void learn_address(int fd, struct address *a)
+/* The real address, also of port 0. A unix socket's may be relative to the primary: the one asked for.
+ * -EADDRINUSE: what Node's primary says last, when the worker listens; until then its socket is unbound. */
+static int learn_address(int fd, struct address *a)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(name);
@@ -104,9 +105,12 @@ static void learn_address(int fd, struct address *a)
 
 	if (a->kind == ADDRESS_UNIX || getsockname(fd, (struct sockaddr *)&name, &len) < 0 ||
 	    address_from_socket(&name, len, &bound) < 0 || bound.kind == ADDRESS_UNIX)
-		return;
+		return 0;
+	if (a->port > 0 && bound.port != a->port)
+		return -EADDRINUSE;
 	bound.kind = a->kind;
 	*a = bound;
+	return 0;
 }
 
 int shared_take(struct self *s, struct listen *l, int *fd)
@@ -119,10 +123,8 @@ int shared_take(struct self *s, struct listen *l, int *fd)
 	/* This flag is everybody's who shares the socket. Node needs it so, and we when two of us accept
 	 * and there is one connection. */
 	err = fd_set_nonblocking(*fd, true);
-	if (err)
-		return err;
-	learn_address(*fd, &l->address);
-	return udp ? 0 : begin_to_listen(s, l, fd);
+	err = err ? err : learn_address(*fd, &l->address);
+	return err || udp ? err : begin_to_listen(s, l, fd);
 }
 
 void shared_give(struct self *s, struct listen *l, int *fd)

@@ -1,0 +1,231 @@
+/* A worker for a Node primary.
+ *
+ *     under_node ADDRESS...
+ *
+ * Each connection and each datagram is answered with the pid; a connection stays until its client ends
+ * it. Each message comes back as it is, what came with it too, except:
+ *     "stop", "crash"           umbel_stop(), exit(3)
+ *     "tcp://...", "udp://..."  umbel_listen(), or umbel_unlisten() if that is served already
+ *     {"give":"socket"}         comes back with a socket, whose other end is read until its end and
+ *             "server", "udp"   sent as {"read":TEXT}; or with a listening socket; or with one of udp
+ *     {"take":...}              what came with it is used here: a socket is told the pid */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <umbel.h>
+#include <unistd.h>
+
+static struct umbel *u;
+
+static void in_thread(void *(*f)(void *), int fd)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, f, (void *)(intptr_t)fd) != 0)
+		abort();
+	pthread_detach(thread);
+}
+
+static void *hold(void *data)
+{
+	int fd = (int)(intptr_t)data;
+	char c;
+
+	dprintf(fd, "%d\n", (int)getpid());
+	while (read(fd, &c, 1) > 0)
+		;
+	umbel_done(u, fd);
+	return NULL;
+}
+
+static void *answer_datagrams(void *data)
+{
+	int fd = (int)(intptr_t)data;
+	struct pollfd p = {fd, POLLIN, 0};
+	struct sockaddr_storage from;
+	char text[16];
+
+	while (poll(&p, 1, -1) > 0) {
+		socklen_t len = sizeof(from);
+
+		if (recvfrom(fd, text, sizeof(text), 0, (struct sockaddr *)&from, &len) < 0)
+			continue; /* another worker was faster */
+		snprintf(text, sizeof(text), "%d", (int)getpid());
+		sendto(fd, text, strlen(text), 0, (struct sockaddr *)&from, len);
+	}
+	return NULL;
+}
+
+static void serve(struct umbel *umbel, int fd, void *data)
+{
+	in_thread(hold, fd);
+}
+
+static void serve_udp(struct umbel *umbel, int fd, void *data)
+{
+	in_thread(answer_datagrams, fd);
+}
+
+/* ---- messages ---- */
+
+static void send_text(const char *text, int fd)
+{
+	if (umbel_send(u, NULL, text, strlen(text), fd) == 0)
+		return;
+	fprintf(stderr, "under_node: cannot send %s: %s\n", text, umbel_reason(u));
+	if (fd >= 0)
+		close(fd);
+}
+
+static int bound(int type)
+{
+	struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
+		abort();
+	return fd;
+}
+
+static int port_of(int fd)
+{
+	struct sockaddr_in name;
+	socklen_t len = sizeof(name);
+
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+		abort();
+	return ntohs(name.sin_port);
+}
+
+static char heard[64];
+
+/* What the other side says into the socket that it got. */
+static void *hear(void *data)
+{
+	int fd = (int)(intptr_t)data;
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof(heard) - 1 && (n = read(fd, heard + len, sizeof(heard) - 1 - len)) > 0)
+		len += (size_t)n;
+	close(fd);
+	umbel_wake(u); /* umbel_send() is not for other threads */
+	return NULL;
+}
+
+static void on_woken(struct umbel *umbel, const struct umbel_event *e, void *data)
+{
+	char json[96];
+
+	snprintf(json, sizeof(json), "{\"read\":\"%s\"}", heard);
+	send_text(json, -1);
+}
+
+static void give(const char *what)
+{
+	int ends[2], fd;
+	char json[64];
+
+	if (strcmp(what, "socket") == 0) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+			abort();
+		send_text("{\"given\":\"socket\"}", ends[1]);
+		in_thread(hear, ends[0]);
+		return;
+	}
+	fd = bound(strcmp(what, "udp") == 0 ? SOCK_DGRAM : SOCK_STREAM);
+	if (strcmp(what, "udp") != 0)
+		listen(fd, 8);
+	snprintf(json, sizeof(json), "{\"given\":%d}", port_of(fd));
+	send_text(json, fd);
+}
+
+static void *accept_all(void *data)
+{
+	int fd = (int)(intptr_t)data, client;
+
+	for (;;) {
+		struct pollfd p = {fd, POLLIN, 0};
+
+		poll(&p, 1, -1);
+		client = accept(fd, NULL, NULL);
+		if (client < 0)
+			continue;
+		dprintf(client, "%d\n", (int)getpid());
+		close(client);
+	}
+	return NULL;
+}
+
+static void take(int fd)
+{
+	int type = 0, listens = 0;
+	socklen_t len = sizeof(int);
+
+	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+	if (type == SOCK_DGRAM) {
+		in_thread(answer_datagrams, fd);
+	} else if (listens) {
+		in_thread(accept_all, fd);
+	} else {
+		dprintf(fd, "%d\n", (int)getpid());
+		close(fd);
+	}
+}
+
+static void change(const char *address)
+{
+	int err = umbel_unlisten(u, address);
+
+	if (err == -ENOENT)
+		err = umbel_listen(u, address, strncmp(address, "udp", 3) == 0 ? serve_udp : serve, NULL);
+	if (err)
+		fprintf(stderr, "under_node: %s\n", umbel_reason(u));
+}
+
+static void on_message(struct umbel *umbel, const struct umbel_event *e, void *data)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%.*s", (int)e->message.len, e->message.json);
+	text[strcspn(text, "}")] = '\0';
+	text[strlen(text) - 1] = '\0'; /* the last quote */
+	if (strcmp(text, "\"stop") == 0)
+		umbel_stop(u);
+	else if (strcmp(text, "\"crash") == 0)
+		exit(3);
+	else if (strstr(text, "://"))
+		change(text + 1);
+	else if (strncmp(text, "{\"give\":\"", 9) == 0)
+		give(text + 9);
+	else if (strncmp(text, "{\"take\":\"", 9) == 0)
+		take(umbel_take_fd(e));
+	else if (umbel_send(u, NULL, e->message.json, e->message.len, umbel_take_fd(e)) < 0)
+		fprintf(stderr, "under_node: cannot send: %s\n", umbel_reason(u));
+}
+
+int main(int argc, char **argv)
+{
+	int err = umbel_open(argc, argv, &u);
+
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 1; i < argc && !err; i++)
+		err = umbel_listen(u, argv[i], strncmp(argv[i], "udp", 3) == 0 ? serve_udp : serve, NULL);
+	if (!err)
+		err = umbel_on(u, UMBEL_MESSAGE, on_message, NULL);
+	if (!err)
+		err = umbel_on(u, UMBEL_WOKEN, on_woken, NULL);
+	if (!err)
+		err = umbel_run(u);
+	if (err)
+		fprintf(stderr, "under_node: %s\n", umbel_reason(u));
+	umbel_close(u);
+	return err != 0;
+}
