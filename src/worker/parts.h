@@ -9,6 +9,7 @@
 #define UMBEL_WORKER_PARTS_H
 
 #include "base/address.h"
+#include "wire/accounts.h"
 #include "wire/channel.h"
 #include "wire/node.h"
 #include "worker/self.h"
@@ -25,7 +26,7 @@ enum self_state {
 
 enum {
 	MAX_REFUSED = 64,
-	RETRY_MS = 100, /* after a descriptor could not be had */
+	AGAIN_MS = 100,
 };
 
 enum source {
@@ -33,7 +34,7 @@ enum source {
 	SOURCE_LANE,
 	SOURCE_WAKE,
 	SOURCE_TIMER,
-	SOURCE_RETRY,
+	SOURCE_AGAIN,
 	SOURCE_SIGNALS,
 	SOURCE_SHARED, /* a listening socket; the upper half of the event's number says whose */
 };
@@ -60,9 +61,10 @@ struct self {
 	struct events *events;
 	struct reason *reason;
 	enum self_state state;
-	bool wants_writable, watches_output, watches_lane;
-	int epoll, wake, timer, retry, signals;
+	bool wants_writable, watches_output, watches_lane, looks_again;
+	int epoll, wake, timer, again, signals;
 	struct channel channel;
+	struct accounts accounts;
 	int lane;
 	uint32_t seq, id, listen_count;
 	int slot;
@@ -83,7 +85,9 @@ struct self {
 /* ---- self.c ---- */
 
 int self_watch(struct self *s, int operation, int fd, uint64_t source, unsigned events);
-void self_arm(int timer, long ms); /* 0: off */
+/* In AGAIN_MS: is there a descriptor now for what could not have one, is a socket closed that somebody
+ * waits for? */
+void self_look_again(struct self *s);
 void self_part(struct self *s); /* closes our end of the channel */
 void self_on_channel_end(struct self *s);
 
@@ -92,6 +96,7 @@ void self_on_channel_end(struct self *s);
 void talk_send(struct self *s, char *text); /* an internal message; takes the text, NULL: no memory */
 void talk_flush(struct self *s);
 void talk_on_channel(struct self *s);
+void talk_tell_closed(struct self *s); /* if the primary waits for that: its sockets that are closed by now */
 
 /* ---- serving.c ---- */
 
@@ -111,6 +116,6 @@ int shared_take(struct self *s, struct listen *l, int *fd); /* fd -1 when taken;
 void shared_give(struct self *s, struct listen *l, int *fd); /* a udp socket, to the program */
 void shared_close(struct self *s, struct listen *l);
 void shared_on_ready(struct self *s, uint32_t number);
-void shared_on_retry(struct self *s);
+void shared_resume(struct self *s); /* tries again what could not be accepted */
 
 #endif

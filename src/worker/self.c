@@ -39,7 +39,7 @@ void self_part(struct self *s)
 	channel_close(&s->channel);
 }
 
-void self_arm(int timer, long ms)
+static void arm(int timer, long ms)
 {
 	struct itimerspec when = {.it_value = {ms / 1000, ms % 1000 * 1000000}};
 
@@ -64,7 +64,7 @@ int self_stop(struct self *s)
 	if (channel_is_open(&s->channel)) {
 		s->leave_seq = s->seq++;
 		talk_send(s, node_encode_act("exitedAfterDisconnect", (uint32_t)s->leave_seq));
-		self_arm(s->timer, LEAVE_MS);
+		arm(s->timer, LEAVE_MS);
 	}
 	return 0;
 }
@@ -124,7 +124,7 @@ void self_on_channel_end(struct self *s)
 	if (s->events->handlers[UMBEL_DISCONNECT].f)
 		return;
 	self_drain(s);
-	self_arm(s->timer, s->grace_ms + 1); /* nobody else would end it */
+	arm(s->timer, s->grace_ms + 1); /* nobody else would end it */
 }
 
 /* ---- the loop ---- */
@@ -141,10 +141,26 @@ static void on_wake(struct self *s)
 
 static void on_timer(struct self *s)
 {
-	self_arm(s->timer, 0);
+	arm(s->timer, 0);
 	s->leave_seq = -1; /* no answer: leave all the same */
 	if (!channel_is_open(&s->channel) && s->state == SELF_DRAINING)
 		s->state = SELF_OVER;
+}
+
+void self_look_again(struct self *s)
+{
+	if (!s->looks_again)
+		arm(s->again, AGAIN_MS);
+	s->looks_again = true;
+}
+
+static void on_again(struct self *s)
+{
+	arm(s->again, 0);
+	s->looks_again = false;
+	serving_answer_refused(s);
+	shared_resume(s);
+	talk_tell_closed(s);
 }
 
 static void on_signal(struct self *s)
@@ -174,8 +190,8 @@ static void on_source(struct self *s, const struct epoll_event *e)
 	case SOURCE_TIMER:
 		on_timer(s);
 		break;
-	case SOURCE_RETRY:
-		shared_on_retry(s);
+	case SOURCE_AGAIN:
+		on_again(s);
 		break;
 	case SOURCE_SIGNALS:
 		on_signal(s);
@@ -270,13 +286,13 @@ static int open_descriptors(struct self *s, int channel)
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	s->retry = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (s->epoll < 0 || s->wake < 0 || s->timer < 0 || s->retry < 0)
+	s->again = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->epoll < 0 || s->wake < 0 || s->timer < 0 || s->again < 0)
 		return -errno;
 	err = self_watch(s, EPOLL_CTL_ADD, channel, SOURCE_CHANNEL, EPOLLIN);
 	err = err ? err : self_watch(s, EPOLL_CTL_ADD, s->wake, SOURCE_WAKE, EPOLLIN);
 	err = err ? err : self_watch(s, EPOLL_CTL_ADD, s->timer, SOURCE_TIMER, EPOLLIN);
-	return err ? err : self_watch(s, EPOLL_CTL_ADD, s->retry, SOURCE_RETRY, EPOLLIN);
+	return err ? err : self_watch(s, EPOLL_CTL_ADD, s->again, SOURCE_AGAIN, EPOLLIN);
 }
 
 int self_open(struct umbel *u, struct events *events, struct reason *reason, struct self **ret)
@@ -294,9 +310,10 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 	s->umbel = u;
 	s->events = events;
 	s->reason = reason;
-	s->epoll = s->wake = s->timer = s->retry = s->signals = s->lane = s->channel.fd = -1;
+	s->epoll = s->wake = s->timer = s->again = s->signals = s->lane = s->channel.fd = -1;
 	s->leave_seq = -1;
 	TAILQ_INIT(&s->listens);
+	accounts_init(&s->accounts);
 	err = open_descriptors(s, channel);
 	if (err) {
 		self_close(s);
@@ -330,10 +347,11 @@ void self_close(struct self *s)
 		TAILQ_REMOVE(&s->listens, l, link);
 		serving_free(l);
 	}
+	accounts_finish(&s->accounts);
 	channel_close(&s->channel);
 	fd_close(&s->lane);
 	fd_close(&s->timer);
-	fd_close(&s->retry);
+	fd_close(&s->again);
 	fd_close(&s->wake);
 	fd_close(&s->epoll);
 	free(s);

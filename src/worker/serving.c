@@ -76,7 +76,7 @@ void serving_on_newconn(struct self *s, const struct node_message *m, int *fd)
 	if (l && *fd < 0 && s->refused_count < MAX_REFUSED) {
 		/* Out of descriptors. Node offers it again at once, to us if nobody else is free: not now. */
 		s->refused[s->refused_count++] = m->seq;
-		self_arm(s->retry, RETRY_MS);
+		self_look_again(s);
 		return;
 	}
 	talk_send(s, node_encode_accepted(m->seq, l != NULL && *fd >= 0, s->seq++));

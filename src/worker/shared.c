@@ -54,18 +54,16 @@ static void pause_all(struct self *s)
 
 	TAILQ_FOREACH (l, &s->listens, link)
 		unwatch(s, l);
-	self_arm(s->retry, RETRY_MS);
+	self_look_again(s);
 }
 
-void shared_on_retry(struct self *s)
+void shared_resume(struct self *s)
 {
 	struct listen *l;
 
-	self_arm(s->retry, 0);
-	serving_answer_refused(s);
 	TAILQ_FOREACH (l, &s->listens, link)
 		if (l->fd >= 0 && !l->watched && watch(s, l) < 0)
-			self_arm(s->retry, RETRY_MS);
+			self_look_again(s);
 }
 
 void shared_on_ready(struct self *s, uint32_t number)

@@ -91,6 +91,26 @@ static void acknowledge(struct self *s, bool ok)
 	send_constant(s, ok ? NODE_ACK_TEXT : NODE_NACK_TEXT);
 }
 
+void talk_tell_closed(struct self *s)
+{
+	char *key;
+
+	if (!channel_is_open(&s->channel))
+		return;
+	while ((key = accounts_pop_closed(&s->accounts))) {
+		talk_send(s, node_encode_sockets_closed(key));
+		free(key);
+	}
+	if (accounts_is_awaited(&s->accounts))
+		self_look_again(s);
+}
+
+static void on_sockets_awaited(struct self *s, const char *key)
+{
+	if (accounts_await(&s->accounts, key) == 0)
+		talk_tell_closed(s);
+}
+
 static int on_internal(struct self *s, const struct node_line *line, int *fd)
 {
 	struct node_message m;
@@ -113,6 +133,12 @@ static int on_internal(struct self *s, const struct node_line *line, int *fd)
 		serving_expect_no_answer(s);
 		self_drain(s);
 		break;
+	case NODE_SOCKET_GET_COUNT:
+		talk_send(s, node_encode_socket_count(m.key, accounts_count(&s->accounts, m.key)));
+		break;
+	case NODE_SOCKET_NOTIFY_CLOSE:
+		on_sockets_awaited(s, m.key);
+		break;
 	case NODE_UMBEL_LANE:
 		on_lane_given(s, fd);
 		break;
@@ -126,12 +152,17 @@ static int on_internal(struct self *s, const struct node_line *line, int *fd)
 static void on_message(struct self *s, const struct node_line *l, int *fd)
 {
 	struct queued_event *e;
+	char *key;
 
 	if (!s->events->handlers[UMBEL_MESSAGE].f)
 		return;
 	e = events_add(s->events, UMBEL_MESSAGE, NULL, l->text, l->len);
 	if (!e)
 		return;
+	key = l->key && *fd >= 0 ? node_decode_string(l->key, l->key_len) : NULL;
+	if (key)
+		accounts_add(&s->accounts, key, *fd);
+	free(key);
 	e->event.message.json = e->text;
 	e->event.message.len = l->len;
 	e->event.message.fd = fd_steal(fd);

@@ -124,7 +124,7 @@ def node_primary():
     for primary in primaries:
         try:
             if primary.process.poll() is None:
-                assert primary.end() == 0
+                assert primary.end(5) == 0
             assert not [e for e in primary.errors if SANITIZER.search(e)], primary.errors
             wait_until(lambda p=primary: not marked(p.token), "its processes to end", 5)
         except Exception as failure:

@@ -67,7 +67,7 @@ def test_serves(node_primary, way, policy, port):
     if way != "shim":  # there Node knows the shim's pid
         assert set(served) <= {primary.pid_of(1), primary.pid_of(2)}
     if policy == "rr":
-        assert sorted(served.values()) == [15, 15]
+        assert len(served) == 2 and min(served.values()) >= 10
     primary.say("disconnect")
     for number in (1, 2):
         primary.wait("exit", number, 0, None, True)
