@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_WORDS = 32, MAX_WORKERS = 256, MAX_HANDS = 8 };
+enum { MAX_WORDS = 32, MAX_WORKERS = 256, MAX_HANDS = 8, MAX_TAKEN = 32 };
 
 /* Strings made of JSON, for umbel_settings: NULL-terminated. */
 struct words {
@@ -29,8 +29,19 @@ struct hand {
 	char *json;
 };
 
+/* A descriptor that came with a message. */
+struct taken {
+	int fd; /* -1: none */
+	uint32_t id; /* who sent it */
+	bool reads; /* it is read until its end; else it is kept */
+	char text[1024];
+	size_t len;
+};
+
 static struct umbel *umbel;
 static struct hand hands[MAX_HANDS];
+static struct taken taken[MAX_TAKEN];
+static char take[16] = "close";
 static bool online[MAX_WORKERS]; /* by id */
 static bool asked[MAX_WORKERS];  /* those that are gone */
 
@@ -91,6 +102,50 @@ static void on_listening(struct umbel *u, const struct umbel_event *e, void *dat
 		      address_type(e), "address", host, len, "port", port));
 }
 
+static void say_error(uint32_t id, int err)
+{
+	say(json_pack("[sis]", "error", (int)id, strerrorname_np(-err)));
+}
+
+static void taken_end(struct taken *t)
+{
+	close(t->fd);
+	t->fd = -1;
+}
+
+static void taken_read(struct taken *t)
+{
+	ssize_t n = read(t->fd, t->text + t->len, sizeof(t->text) - t->len);
+
+	if (n > 0) {
+		t->len += (size_t)n;
+		return;
+	}
+	say(json_pack("[sis%]", "data", (int)t->id, t->text, t->len));
+	taken_end(t);
+}
+
+static void take_it(struct umbel *u, const struct umbel_event *e)
+{
+	struct taken *t = taken;
+	int err;
+
+	if (strcmp(take, "close") == 0)
+		return; /* as it is when nobody takes it */
+	while (t < taken + MAX_TAKEN - 1 && t->fd >= 0)
+		t++;
+	*t = (struct taken){.fd = umbel_take_fd(e), .id = umbel_worker_id(e->worker)};
+	t->reads = strcmp(take, "read") == 0;
+	if (strcmp(take, "back") != 0)
+		return;
+	err = umbel_send(u, e->worker, e->message.json, e->message.len, t->fd);
+	if (err) {
+		say_error(t->id, err);
+		taken_end(t);
+	}
+	t->fd = -1;
+}
+
 static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	json_t *value = json_loadb(e->message.json, e->message.len, JSON_DECODE_ANY | JSON_ALLOW_NUL,
@@ -98,6 +153,8 @@ static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
 
 	say(json_pack("[siob]", "message", (int)umbel_worker_id(e->worker), value,
 		      e->message.fd >= 0));
+	if (e->message.fd >= 0)
+		take_it(u, e);
 }
 
 static void on_disconnect(struct umbel *u, const struct umbel_event *e, void *data)
@@ -120,11 +177,6 @@ static void on_exit_of(struct umbel *u, const struct umbel_event *e, void *data)
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	asked[umbel_worker_id(e->worker) % MAX_WORKERS] = umbel_worker_asked(e->worker);
-}
-
-static void say_error(uint32_t id, int err)
-{
-	say(json_pack("[sis]", "error", (int)id, strerrorname_np(-err)));
 }
 
 /* Of a worker that runs (an address that cannot be bound, say) Node has no event. */
@@ -185,8 +237,10 @@ static int integer(json_t *object, const char *name, int otherwise)
 	return json_is_integer(value) ? (int)json_integer_value(value) : otherwise;
 }
 
-static int setup(json_t *o)
+/* Later settings change the given ones only, as in Node. */
+static int setup(json_t *changes)
 {
+	static json_t *o;
 	const char *node = getenv("UMBEL_TEST_NODE"), *policy, *sig;
 	struct umbel_settings s = UMBEL_SETTINGS;
 	struct words argv = {0}, env = {0};
@@ -194,6 +248,8 @@ static int setup(json_t *o)
 	size_t i;
 	json_t *fd;
 
+	o = o ? o : json_object();
+	json_object_update(o, changes);
 	s.exec = node ? node : "node";
 	words_add(&argv, s.exec, "", "");
 	words_add_json(&argv, json_object_get(o, "execArgv"));
@@ -244,23 +300,48 @@ static int send_json(struct umbel_worker *w, json_t *value)
 	return err;
 }
 
-static int hand(uint32_t id, int port, json_t *message)
+/* A socket on a port of 127.0.0.1, listening if it can; says which. */
+static int open_socket(const char *event, uint32_t id, int type, int port)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), err;
 	socklen_t len = sizeof(at);
+
+	if (bind(fd, (struct sockaddr *)&at, len) < 0 || (type == SOCK_STREAM && listen(fd, 8) < 0) ||
+	    getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	say(json_pack("[sii]", event, (int)id, (int)ntohs(at.sin_port)));
+	return fd;
+}
+
+static int hand(uint32_t id, int port, json_t *message)
+{
 	struct hand *h = hands;
 
 	while (h < hands + MAX_HANDS - 1 && h->fd >= 0)
 		h++;
-	h->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	h->fd = open_socket("hand", id, SOCK_STREAM, port);
+	if (h->fd < 0)
+		return h->fd;
 	h->id = id;
 	h->json = json_dumps(message, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (bind(h->fd, (struct sockaddr *)&at, len) < 0 || listen(h->fd, 8) < 0 ||
-	    getsockname(h->fd, (struct sockaddr *)&at, &len) < 0)
-		return -errno;
-	say(json_pack("[sii]", "hand", (int)id, (int)ntohs(at.sin_port)));
 	return 0;
+}
+
+static int give(struct umbel_worker *w, const char *kind, json_t *message)
+{
+	int fd = open_socket("give", umbel_worker_id(w), strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, 0);
+	char *text = json_dumps(message, JSON_COMPACT | JSON_ENCODE_ANY);
+	int err = fd < 0 ? fd : umbel_send(umbel, w, text, strlen(text), fd);
+
+	if (err && fd >= 0)
+		close(fd);
+	free(text);
+	return err;
 }
 
 static void hand_end(struct hand *h)
@@ -280,6 +361,13 @@ static void hand_over(struct hand *h)
 		close(fd);
 	}
 	hand_end(h);
+}
+
+static void release(void)
+{
+	for (struct taken *t = taken; t < taken + MAX_TAKEN; t++)
+		if (t->fd >= 0)
+			taken_end(t);
 }
 
 static void show(uint32_t id)
@@ -330,6 +418,14 @@ static bool obey(const char *line)
 		show(id);
 	else if (strcmp(verb, "workers") == 0)
 		list();
+	else if (strcmp(verb, "take") == 0)
+		snprintf(take, sizeof(take), "%s", json_string_value(first));
+	else if (strcmp(verb, "release") == 0)
+		release();
+	else if (strcmp(verb, "exit") == 0)
+		_exit((int)json_integer_value(first));
+	else if (strcmp(verb, "throw") == 0)
+		abort();
 	else if (id > 0 && !w)
 		err = -EPIPE;
 	else if (strcmp(verb, "disconnect") == 0)
@@ -338,6 +434,8 @@ static bool obey(const char *line)
 		err = send_json(w, second);
 	else if (strcmp(verb, "hand") == 0)
 		err = hand(id, (int)json_integer_value(second), json_array_get(command, 3));
+	else if (strcmp(verb, "give") == 0)
+		err = give(w, json_string_value(second), json_array_get(command, 3));
 	else if (strcmp(verb, "kill") == 0)
 		err = umbel_kill(w, signal_number(json_string_value(second)));
 	else
@@ -373,19 +471,26 @@ static bool read_commands(void)
 
 static int loop(void)
 {
-	struct pollfd p[2 + MAX_HANDS] = {{umbel_fd(umbel), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+	struct pollfd p[2 + MAX_HANDS + MAX_TAKEN] = {{umbel_fd(umbel), POLLIN, 0},
+						      {STDIN_FILENO, POLLIN, 0}};
+	struct pollfd *p_hands = p + 2, *p_taken = p_hands + MAX_HANDS;
 	int r = 1;
 
 	while (r == 1) {
 		for (int i = 0; i < MAX_HANDS; i++)
-			p[2 + i] = (struct pollfd){hands[i].fd, POLLIN, 0};
-		if (poll(p, 2 + MAX_HANDS, -1) < 0)
+			p_hands[i] = (struct pollfd){hands[i].fd, POLLIN, 0};
+		for (int i = 0; i < MAX_TAKEN; i++)
+			p_taken[i] = (struct pollfd){taken[i].reads ? taken[i].fd : -1, POLLIN, 0};
+		if (poll(p, 2 + MAX_HANDS + MAX_TAKEN, -1) < 0)
 			continue;
 		if (p[1].revents && !read_commands())
 			return 0;
 		for (int i = 0; i < MAX_HANDS; i++)
-			if (p[2 + i].revents)
+			if (p_hands[i].revents)
 				hand_over(&hands[i]);
+		for (int i = 0; i < MAX_TAKEN; i++)
+			if (p_taken[i].revents)
+				taken_read(&taken[i]);
 		r = umbel_dispatch(umbel);
 	}
 	return r;
@@ -409,7 +514,10 @@ int main(int argc, char **argv)
 	umbel_on(umbel, UMBEL_FAILED, on_failed, NULL);
 	for (int i = 0; i < MAX_HANDS; i++)
 		hands[i].fd = -1;
+	for (int i = 0; i < MAX_TAKEN; i++)
+		taken[i].fd = -1;
 	r = loop();
+	release();
 	for (int i = 0; i < MAX_HANDS; i++)
 		if (hands[i].fd >= 0)
 			hand_end(&hands[i]);

@@ -54,6 +54,11 @@ class Worker:
         self.primary.command("hand", self.id, port, message)
         return self.next("hand")
 
+    def give(self, kind, message):
+        """The port of a socket (server or udp) that goes to the worker."""
+        self.primary.command("give", self.id, kind, message)
+        return self.next("give")
+
     def disconnect(self):
         self.primary.command("disconnect", self.id)
 
@@ -73,7 +78,7 @@ class Worker:
         """Its events; disconnect before exit, because their order is not promised."""
         events = [[e[0], *e[2:]] for e in self.primary.events() if e[1:2] == [self.id]]
         ends = [e for e in events if e[0] in ("disconnect", "exit")]
-        others = [e for e in events if e[0] not in ("disconnect", "exit", "show", "hand")]
+        others = [e for e in events if e[0] not in ("disconnect", "exit", "show", "hand", "give")]
         return others + sorted(ends, key=lambda e: e[0])
 
 
@@ -83,6 +88,7 @@ class Primary:
     def __init__(self, kind, environment, token, cwd, before=(), pass_fds=()):
         self.kind, self.cwd, self.token = kind, Path(cwd), token
         self.workers, self.lines = {}, []
+        self.status = 0  # how the driver is to end
         self.changed = threading.Condition()
         self.process = subprocess.Popen([*before, *DRIVERS[kind]], env=environment, cwd=cwd, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -183,7 +189,7 @@ class Primary:
             print(f"--- {self.kind}: {self.process.returncode}")
             print("\n".join(f"{name}: {text[:300]}" for name, text in self.lines))
         assert not any(SANITIZER.search(text) for text in self.output("stderr")), "see stderr"
-        assert status == 0, f"the {self.kind} driver ended with {status}"
+        assert status == self.status, f"the {self.kind} driver ended with {status}"
         for report in filter(None, map(REPORT.match, self.output("stdout"))):
             assert report[1] == report[2], report[0]
 
