@@ -199,7 +199,7 @@ static void on_empty(struct umbel *u, const struct umbel_event *e, void *data)
 
 static void words_add(struct words *w, const char *a, const char *b, const char *c)
 {
-	if (w->count < MAX_WORDS && asprintf(&w->word[w->count], "%s%s%s", a, b, c) > 0)
+	if (w->count < MAX_WORDS && asprintf(&w->word[w->count], "%s%s%s", a, b, c) >= 0)
 		w->count++;
 }
 

@@ -1,0 +1,3 @@
+'use strict';
+// Ends with CODE, at once.
+process.exit(Number(process.argv[2]));

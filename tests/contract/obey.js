@@ -1,0 +1,40 @@
+'use strict';
+// Does what messages tell it, each [VERB, ARGUMENT]. What it has to say it says by messages: "ready" first.
+const cluster = require('cluster');
+const net = require('net');
+
+const self = cluster.worker;
+
+const verbs = {
+	exit: (code) => process.exit(code),
+	throw: (text) => {
+		throw new Error(text);
+	},
+	spin: () => process.send('spins', () => {
+		for (;;);
+	}),
+	disconnect: () => self.disconnect(),
+	kill: () => self.kill(),
+	'destroy parted': () => self.on('disconnect', () => self.destroy()).disconnect(),
+	part: () => process.disconnect(), // without a word
+	show: () => process.send({ connected: self.isConnected(), dead: self.isDead(),
+		exitedAfterDisconnect: Boolean(self.exitedAfterDisconnect), id: self.id }),
+	env: (names) => process.send(names.map((name) => process.env[name] ?? null)),
+	cwd: () => process.send(process.cwd()),
+	args: () => process.send(process.argv.slice(2)),
+	pid: () => process.send(process.pid),
+
+	// What keeps it alive, or lets it end as it likes, once it has no channel any more.
+	connect: (port) => net.connect(port, '127.0.0.1', () => process.send('connected')).on('error', () => {}),
+	'exit later': (code) => self.on('disconnect', () => setTimeout(() => process.exit(code), 50)),
+	'exit then': (code) => self.on('disconnect', () => process.exit(code)),
+	// Says when the primary has asked it to leave.
+	'tell disconnect': () => process.on('internalMessage',
+		({ act }) => act === 'disconnect' && process.send('asked')),
+
+	serve: (port) => net.createServer((socket) => socket.on('error', () => {}).pipe(socket))
+		.listen(port, '127.0.0.1'),
+};
+
+process.on('message', ([verb, argument]) => verbs[verb](argument));
+process.send('ready');
