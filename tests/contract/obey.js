@@ -1,6 +1,7 @@
 'use strict';
 // Does what messages tell it, each [VERB, ARGUMENT]. What it has to say it says by messages: "ready" first.
 const cluster = require('cluster');
+const dgram = require('dgram');
 const net = require('net');
 
 const self = cluster.worker;
@@ -26,14 +27,24 @@ const verbs = {
 
 	// What keeps it alive, or lets it end as it likes, once it has no channel any more.
 	connect: (port) => net.connect(port, '127.0.0.1', () => process.send('connected')).on('error', () => {}),
+	// Exits with 0 if 'disconnect' came late enough: not before the primary has said that it knows.
+	'disconnect and exit': () => {
+		let code = 1;
+		process.on('internalMessage', ({ ack }) => (code = ack === undefined ? code : 0));
+		self.on('disconnect', () => process.exit(code)).disconnect();
+	},
 	'exit later': (code) => self.on('disconnect', () => setTimeout(() => process.exit(code), 50)),
 	'exit then': (code) => self.on('disconnect', () => process.exit(code)),
 	// Says when the primary has asked it to leave.
 	'tell disconnect': () => process.on('internalMessage',
-		({ act }) => act === 'disconnect' && process.send('asked')),
+		({ act }) => act === 'disconnect' && process.send('asked')).send('listens'),
 
 	serve: (port) => net.createServer((socket) => socket.on('error', () => {}).pipe(socket))
 		.listen(port, '127.0.0.1'),
+	bind: (port) => dgram.createSocket('udp4').bind(port, '127.0.0.1')
+		.on('message', function (text, from) {
+			this.send(text, from.port);
+		}),
 };
 
 process.on('message', ([verb, argument]) => verbs[verb](argument));

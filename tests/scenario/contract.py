@@ -132,8 +132,8 @@ class Primary:
     def disconnect(self):
         self.command("disconnect")
 
-    def wait_disconnected(self, timeout=15):
-        self.wait(lambda events: [e for e in events if e == ["disconnected"]], "disconnected", timeout)
+    def wait_disconnected(self, count=1, timeout=15):
+        self.wait(lambda events: events.count(["disconnected"]) >= count, "disconnected", timeout)
 
     def listed(self):
         count = len([e for e in self.events() if e[0] == "workers"])
