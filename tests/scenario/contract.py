@@ -18,6 +18,9 @@ DRIVERS = {"node": [NODE, str(WORKERS / "driver.js")],
 VERSION = tuple(map(int, subprocess.run([NODE, "-p", "process.versions.node"], check=True, text=True,
                                         capture_output=True).stdout.split(".")))
 
+# Not in a transcript: answers of the driver, and what is sorted.
+UNTOLD = {"show", "hand", "give", "disconnect", "exit"}
+
 
 class Worker:
     """One worker as its primary sees it. next() takes its events of one name in their order."""
@@ -78,7 +81,7 @@ class Worker:
         """Its events; disconnect before exit, because their order is not promised."""
         events = [[e[0], *e[2:]] for e in self.primary.events() if e[1:2] == [self.id]]
         ends = [e for e in events if e[0] in ("disconnect", "exit")]
-        others = [e for e in events if e[0] not in ("disconnect", "exit", "show", "hand", "give")]
+        others = [e for e in events if e[0] not in UNTOLD]
         return others + sorted(ends, key=lambda e: e[0])
 
 
