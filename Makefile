@@ -3,6 +3,7 @@
 #   make               build/umbel, build/libumbel.so, build/libumbel.a
 #   make run           a small web server on every core, port 8000 (PORT=...)
 #   make test          everything: unit, fuzz corpus, scenarios, checks, plain and under sanitizers
+#   make test-programs  packages from npm and programs of tutorials, as they stand; docs/PROGRAMS.md
 #   make torture       reloads, kills and everything at random, under load, at full length
 #   make bench         the figures
 #   make bench-reload  broken code reloaded here, by PM2 and by gunicorn
@@ -20,7 +21,7 @@ UMBEL_WERROR ?= ON
 FUZZ_SECONDS ?= 600
 BOOTSTRAP ?= scripts/bootstrap
 
-.PHONY: all release debug asan run test torture bench bench-reload fuzz docs lint install clean
+.PHONY: all release debug asan run test test-programs torture bench bench-reload fuzz docs lint install clean
 
 all:
 	@$(BOOTSTRAP) build
@@ -52,6 +53,11 @@ bench-reload:
 	@$(BOOTSTRAP) bench
 	@$(MAKE) --no-print-directory release
 	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/reload.py
+
+test-programs:
+	@$(BOOTSTRAP) test
+	@$(MAKE) --no-print-directory release
+	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) tests/packages/run
 
 torture:
 	@$(BOOTSTRAP) test

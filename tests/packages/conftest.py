@@ -22,4 +22,4 @@ def row(request, record_property):
     """table.py finds it in the report. A line is all tests of one program."""
     for mark in request.node.iter_markers("row"):
         for name, value in mark.kwargs.items():
-            record_property(name, value)
+            record_property(name, value or "")

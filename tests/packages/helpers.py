@@ -1,14 +1,25 @@
 """What the tests of programs share: starting one, a light load on it, and a client with a WebSocket."""
 import http.client
+import re
 import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from control import status, verb
-from harness import SLOW, get, wait_until
+from harness import SLOW, get, is_refused, wait_until
 
 HERE = Path(__file__).resolve().parent
+
+# What check_run() checks.
+BOTH = "both workers serve; a reload under load without a failed request; stops with 0, nothing left"
+
+
+def row(program, checked, package=None, result="works", remark=None):
+    """Marks a test as a part of a program's line in docs/PROGRAMS.md: what was checked; the package that it is
+    (for the version); what the line says when the tests pass."""
+    return pytest.mark.row(program=program, checked=checked, package=package, result=result, remark=remark)
 
 
 class Load:
@@ -71,6 +82,21 @@ def check_both_serve(run, port, path="/", count=20):
 def reload(run, *options):
     done = verb(run, "reload", "app", *options)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check_run(run, port, path="/", pid=None, stop=True):
+    """BOTH, of two workers that listen. pid: where a page tells who made it."""
+    old = set(run.slots().values())
+    bodies = check_both_serve(run, port, path)
+    if pid:
+        assert {int(re.search(pid, body.decode())[1]) for body in bodies} == old
+    with Load(port, path):
+        reload(run)
+    assert not set(run.slots().values()) & old
+    check_both_serve(run, port, path)
+    if stop:
+        assert run.stop() == 0
+        assert is_refused(port)
 
 
 class Client:

@@ -8,7 +8,10 @@ fastify.post('/sum', {
 }, async (request) => ({ sum: request.body.reduce((a, b) => a + b, 0) }));
 
 fastify.addHook('onClose', async (instance) => instance.log.info('closed'));
-process.on('SIGTERM', () => fastify.close());
+process.on('SIGTERM', async () => {
+	await fastify.close();
+	process.exit(0);
+});
 
 fastify.listen({ port: process.env.PORT }, (error) => {
 	if (error) {

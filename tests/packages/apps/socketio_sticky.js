@@ -10,6 +10,7 @@ if (cluster.isPrimary) {
 	const httpServer = http.createServer();
 	setupMaster(httpServer, { loadBalancingMethod: 'least-connection' });
 	setupPrimary();
+	cluster.setupPrimary({ serialization: 'advanced' });
 	httpServer.listen(process.env.PORT, () => console.log('the primary listens'));
 	for (let i = 0; i < 2; i++)
 		cluster.fork();

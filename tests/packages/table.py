@@ -1,0 +1,82 @@
+"""docs/PROGRAMS.md from a report of the tests beside this file (JUnit XML, in which conftest.py has put what
+each test is a part of). Only what was run is in it."""
+import json
+import platform
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from datetime import date
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+HEAD = """# Programs
+
+Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages come
+from npm, in the versions of [package-lock.json](../tests/packages/package-lock.json)) and writes this page.
+The shortest of them, Express and Koa among them, also run in `make test`
+([test_node_apps.py](../tests/scenario/test_node_apps.py)).
+
+{how}
+
+Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in
+[apps](../tests/packages/apps) and [tutorials](../tests/packages/tutorials), and the tests beside them say the
+options. "Both workers serve": 20 connections of their own, 10 to each. "Under load": two clients that keep their
+connection and two with one for each request, before, while and after both workers are replaced. Rows that say
+"does not work" are tested too: that it does not, and how.
+
+"""
+
+GROUPS = {"test_packages": "## Packages from npm", "test_tutorials": """## Tutorials
+
+Programs in the manner of the Node documentation and of tutorials on `cluster`, which fork where
+`cluster.isPrimary`, or `isMaster`, is true, and serve where it is not. Under umbel only the latter runs."""}
+
+
+def first_line(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.partition("\n")[0].strip()
+
+
+def versions(package):
+    return json.loads((HERE / "node_modules" / package / "package.json").read_text())["version"] if package else "-"
+
+
+def collect(report):
+    """{group: {program: its tests}}"""
+    groups = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        found = {p.get("name"): p.get("value") for p in case.iter("property")}
+        if not found.get("program"):
+            continue
+        found["failed"] = case.find("failure") is not None or case.find("error") is not None
+        found["skipped"] = case.find("skipped") is not None
+        group = case.get("classname").rpartition(".")[2]
+        groups.setdefault(group, {}).setdefault(found["program"], []).append(found)
+    return groups
+
+
+def line(program, tests):
+    package = next((t["package"] for t in tests if t["package"]), None)
+    results = [t["result"] for t in tests if t["result"] != "works"]
+    result = results[0] if results else "works"
+    if any(t["skipped"] for t in tests):
+        result = "not run"
+    failed = [t["checked"] for t in tests if t["failed"]]
+    if failed:
+        result = f"**FAILS**: {'; '.join(failed)}"
+    checked = "; ".join(dict.fromkeys(t["checked"] for t in tests))
+    remark = ". ".join(t["remark"] for t in tests if t["remark"])
+    return f"| {program} | {versions(package)} | {checked} | {result} | {remark} |"
+
+
+def write(report, path, umbel):
+    groups = collect(report)
+    how = (f"{date.today()}, Node {first_line(['node', '--version'])}, {platform.system()} {platform.machine()}, "
+           f"{first_line([umbel, 'version'])}.")
+    parts = [HEAD.format(how=how)]
+    for group, programs in groups.items():
+        parts.append(f"{GROUPS[group]}\n\n| program | version | what was checked | result | remark |\n"
+                     "|---|---|---|---|---|\n")
+        parts += [line(program, tests) + "\n" for program, tests in programs.items()]
+        parts.append("\n")
+    path.write_text("".join(parts).rstrip("\n") + "\n")
