@@ -115,7 +115,7 @@ static int make_wish(const struct umbel_worker *w, const struct node_query *q, s
 	    .backlog = q->backlog,
 	};
 	if (q->fd >= 0 && !is_passed(w->cluster, q->fd))
-		return -EBADF;
+		return -EINVAL; /* as Node of a descriptor that it cannot use */
 	return query_address(q, &ret->address);
 }
 
@@ -197,6 +197,10 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	struct socket_wish wish;
 	int err = may_have(c, w, m);
 
+	if (s && m->query.port == 0 && s->closed_by == w->id) {
+		share_close(s); /* any port was asked for before, and is again: another one, as in Node */
+		s = NULL;
+	}
 	if (!err && s && share_seat_of(s, w) >= 0) {
 		err = make_second_key(w, &m->query, key);
 		s = NULL;
@@ -213,6 +217,8 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	}
 	err = make_wish(w, &m->query, &wish);
 	if (!err)
+		err = share_open(c, *key, &wish, is_lent(c, &m->query), m->data, ret);
+	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
 		err = share_open(c, *key, &wish, is_lent(c, &m->query), m->data, ret);
 	if (!err)
 		*key = NULL;
@@ -282,8 +288,8 @@ static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct
 
 	query_address_text(q, &family, address, sizeof(address));
 	snprintf(why, sizeof(why), "cannot listen on %s: %s", address,
-		 error == -EBADF && q->fd >= 0 ? "it was not passed on (--pass-fd, settings.pass_fds)"
-					       : strerror(-error));
+		 q->fd >= 0 && !is_passed(c, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
+						    : strerror(-error));
 	events_add_failed(c->events, w, error, why);
 }
 
@@ -300,7 +306,9 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 	else if (!err)
 		send_reply(w, m, s);
 	if (err) {
-		if (s)
+		if (s && s->seat_count == 0)
+			share_close(s);
+		else if (s)
 			sharing_leave(c, w, s->key);
 		send_error(w, m, key ? key : "", err);
 		tell_failure(c, w, &m->query, err);

@@ -96,11 +96,22 @@ void share_close(struct share *s)
 	uv_close((uv_handle_t *)&s->orphan, on_orphan_closed);
 }
 
+/* By a program that goes on, and not because it leaves. */
+static bool was_closed_for_good(const struct share *s)
+{
+	const struct umbel_worker *w;
+
+	TAILQ_FOREACH (w, &s->cluster->workers, link)
+		if (w->id == s->closed_by)
+			return w->connected && !w->asked;
+	return false;
+}
+
 static void on_orphan(uv_timer_t *timer)
 {
 	struct share *s = timer->data;
 
-	if (cluster_awaits_worker(s->cluster))
+	if (!was_closed_for_good(s) && cluster_awaits_worker(s->cluster))
 		uv_timer_start(timer, on_orphan, AGAIN_MS, 0);
 	else
 		share_close(s);
@@ -319,6 +330,7 @@ int share_add(struct share *s, struct umbel_worker *w)
 		s->seat_size = size;
 	}
 	s->seats[s->seat_count++] = (struct subscription){.worker = w};
+	s->closed_by = 0;
 	uv_timer_stop(&s->orphan);
 	return 0;
 }

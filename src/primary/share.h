@@ -34,6 +34,7 @@ struct share {
 	char *address;     /* "tcp://[::]:8000" */
 	struct json_t *data;
 	int number; /* in lanes, 0..255; -1: none left, connections go by the channel */
+	uint32_t closed_by; /* id of the last worker, which closed its server; 0: it died, or somebody serves it */
 	bool is_lent; /* the workers have the socket, and nothing is handed over */
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;

@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "primary/cluster.h"
+#include "primary/worker.h"
 
 #include <errno.h>
 #include <string.h>
@@ -81,6 +82,24 @@ struct share *sharing_by_number(struct cluster *c, uint8_t number)
 	return NULL;
 }
 
+/* Somebody may come who serves what this one has closed. */
+static bool expects_another(const struct cluster *c, const struct umbel_worker *w)
+{
+	if (c->stopping || c->settings.queue_when_empty)
+		return !c->stopping;
+	for (int i = 0; i < c->slot_count; i++) {
+		const struct slot *slot = c->slots[i];
+
+		if (!life_is_expecting(slot->state))
+			continue;
+		if (slot->kept)
+			return true;
+		if (slot->worker && slot->worker != w && slot->worker->state == UMBEL_STATE_STARTING)
+			return true;
+	}
+	return false;
+}
+
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 {
 	struct share *s = sharing_find(c, key);
@@ -93,10 +112,28 @@ void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 		return;
 	/* As in Node the last server.close() ends the listener. But if that was the first step of
 	 * leaving, its successor is on the way. */
-	if (cluster_expects_workers(c))
+	s->closed_by = w->id;
+	if (expects_another(c, w))
 		share_wait_for_successor(s, CLOSED_MS);
 	else
 		share_close(s);
+}
+
+bool sharing_close_closed(struct cluster *c, const struct address *a)
+{
+	struct share *s, *next;
+	bool any = false;
+
+	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+		const struct address *its = &s->listener.address;
+
+		next = TAILQ_NEXT(s, link);
+		if (!s->closed_by || its->kind != a->kind || its->port != a->port)
+			continue;
+		share_close(s);
+		any = true;
+	}
+	return any;
 }
 
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w)

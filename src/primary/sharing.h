@@ -19,6 +19,11 @@ int sharing_open(struct cluster *c);
 void sharing_close(struct cluster *c); /* every share too */
 
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key); /* server.close() */
+
+/* An address is wanted whose port is taken: those there that a program has closed, and that only wait
+ * for a successor of it, are given up. False: there were none. */
+bool sharing_close_closed(struct cluster *c, const struct address *a);
+
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w);
 void sharing_close_orphans(struct cluster *c); /* addresses that nobody serves: nobody will come */
 
