@@ -5,6 +5,7 @@
 #include "facade.h"
 #include "primary/generation.h"
 #include "primary/handoff.h"
+#include "primary/settings.h"
 #include "primary/spawn.h"
 #include "primary/worker.h"
 
@@ -35,13 +36,27 @@ struct uv_loop_s *private_loop(struct umbel *u)
 	return &u->cluster->loop;
 }
 
+static const char *policy_name(bool is_shared)
+{
+	return is_shared ? "shared" : "rr";
+}
+
+const char *private_policy(const struct umbel *u)
+{
+	return policy_name(settings_policy(&u->cluster->settings) == UMBEL_SHARED);
+}
+
 void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
 {
 	struct share *s;
 
 	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
 		struct umbel_listener_info info = {
-		    .address = s->address, .workers = s->seat_count, .pending = s->pending_count};
+		    .address = s->address,
+		    .policy = policy_name(s->is_lent),
+		    .workers = s->seat_count,
+		    .pending = s->pending_count,
+		};
 
 		for (unsigned i = 0; i < s->seat_count; i++) {
 			info.handed += s->seats[i].handed;

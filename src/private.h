@@ -23,6 +23,7 @@ int private_take_stdio(struct umbel_worker *w, int stdio);
 
 struct umbel_listener_info {
 	const char *address;
+	const char *policy; /* "rr"; "shared": nothing is handed, and who got what is not known */
 	unsigned workers;  /* that serve it */
 	uint64_t handed;
 	uint64_t skipped;
@@ -51,6 +52,7 @@ struct umbel_slot_info {
 typedef void umbel_slot_visit(const struct umbel_slot_info *info, void *data);
 void private_each_slot(const struct umbel *u, umbel_slot_visit *f, void *data);
 
+const char *private_policy(const struct umbel *u); /* of listeners that are opened from now on */
 int private_wanted(const struct umbel *u);          /* slots that want a worker */
 uint32_t private_generation(const struct umbel *u); /* of who is started now */
 

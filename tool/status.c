@@ -74,6 +74,15 @@ static void print_reload(const json_t *reload)
 	putchar('\n');
 }
 
+static void print_listener(const json_t *listener)
+{
+	printf("%s: %s, %lld worker%s", text(listener, "address"), text(listener, "policy"),
+	       number(listener, "workers"), plural(number(listener, "workers")));
+	if (json_is_integer(json_object_get(listener, "handed")))
+		printf(", %lld connection%s", number(listener, "handed"), plural(number(listener, "handed")));
+	putchar('\n');
+}
+
 static void print_status(const json_t *status)
 {
 	const json_t *each;
@@ -82,9 +91,7 @@ static void print_status(const json_t *status)
 	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
 	       number(status, "pid"), text(status, "policy"), text(status, "version"));
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
-		printf("%s: %s, %lld worker%s, %lld connection%s\n", text(each, "address"),
-		       text(each, "policy"), number(each, "workers"), plural(number(each, "workers")),
-		       number(each, "handed"), plural(number(each, "handed")));
+		print_listener(each);
 	print_reload(json_object_get(status, "reload"));
 	printf("\n%4s %8s  %-8s %4s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "GEN", "UP",
 	       "CPU", "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");

@@ -128,11 +128,14 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 
 static void add_listener(const struct umbel_listener_info *info, void *data)
 {
-	json_array_append_new(data, json_pack("{ss ss si sI sI si}", "address", info->address, "policy",
-					      "rr", "workers", (int)info->workers, "handed",
-					      (json_int_t)info->handed, "skipped",
-					      (json_int_t)info->skipped, "pending",
-					      (int)info->pending));
+	bool handed = strcmp(info->policy, "shared") != 0;
+
+	json_array_append_new(
+	    data, json_pack("{ss ss si so so si}", "address", info->address, "policy", info->policy, "workers",
+			    (int)info->workers, "handed",
+			    handed ? json_integer((json_int_t)info->handed) : json_null(), "skipped",
+			    handed ? json_integer((json_int_t)info->skipped) : json_null(), "pending",
+			    (int)info->pending));
 }
 
 static void count_failed(const struct umbel_slot_info *info, void *data)
@@ -217,7 +220,7 @@ json_t *report_status(struct report *r)
 	private_each_slot(r->umbel, add_slot, slots);
 	return json_pack("{ss si ss ss sb ss si so so so so}", "name", r->name, "pid", (int)getpid(),
 			 "version", version(), "state", state_of_app(r, ready, total), "ready",
-			 ready > 0 && !r->stopping && !r->lame_duck, "policy", "rr", "generation",
+			 ready > 0 && !r->stopping && !r->lame_duck, "policy", private_policy(r->umbel), "generation",
 			 (int)private_generation(r->umbel), "reload", report_reload(r->umbel), "listeners",
 			 listeners, "slots", slots, "workers", workers);
 }

@@ -4,6 +4,7 @@
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/handoff.h"
+#include "primary/settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -156,14 +157,10 @@ static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 
 /* ---- whose socket answers it ---- */
 
-/* Node's SCHED_NONE, and always for UDP, where there is nothing to accept: every worker gets the socket. */
+/* UDP always: there is nothing to accept. */
 static bool is_lent(const struct cluster *c, const struct node_query *q)
 {
-	const char *node = getenv("NODE_CLUSTER_SCHED_POLICY");
-
-	if (is_udp(q) || c->settings.policy == UMBEL_SHARED)
-		return true;
-	return c->settings.policy == UMBEL_AUTO && node && strcmp(node, "none") == 0;
+	return is_udp(q) || settings_policy(&c->settings) == UMBEL_SHARED;
 }
 
 /* The same worker asks for the same again. With SO_REUSEADDR it gets a second socket. */

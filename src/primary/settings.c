@@ -213,6 +213,15 @@ int settings_channel(const struct umbel_settings *s)
 	return -1; /* settings_copy() refuses that */
 }
 
+enum umbel_policy settings_policy(const struct umbel_settings *s)
+{
+	const char *node = getenv("NODE_CLUSTER_SCHED_POLICY");
+
+	if (s->policy != UMBEL_AUTO)
+		return s->policy;
+	return node && strcmp(node, "none") == 0 ? UMBEL_SHARED : UMBEL_RR;
+}
+
 /* ---- a slot's own program ---- */
 
 int program_copy(const char *exec, char *const *argv, char *const *env, struct program *ret)

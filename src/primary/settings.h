@@ -20,6 +20,9 @@ void settings_finish(struct umbel_settings *s);
 
 int settings_channel(const struct umbel_settings *s); /* the descriptor at which a worker finds it */
 
+/* What UMBEL_AUTO stands for. */
+enum umbel_policy settings_policy(const struct umbel_settings *s);
+
 /* What one slot's workers are in the place of what the settings say. Any may be NULL. */
 struct program {
 	char *exec;
