@@ -338,11 +338,13 @@ def test_net_server_drop_connection(both):
 
 
 @pytest.mark.skipif(VERSION < (22, 12), reason="dropMaxConnection came with Node 22.12")
-def test_net_server_drop_connections_in_cluster(both):
-    """dropMaxConnection: the worker closes what is too much itself, and says 'drop'."""
+@pytest.mark.parametrize("http", [False, True], ids=["net", "http"])
+def test_net_server_drop_connections_in_cluster(both, http):
+    """dropMaxConnection: the worker closes what is too much itself, and says 'drop'. (And Node's
+    test-http-server-drop-connections-in-cluster.js.)"""
     def scenario(primary):
         [worker] = workers(primary)
-        options = {"maxConnections": 0, "dropMaxConnection": True}
+        options = {"maxConnections": 0, "dropMaxConnection": True, "http": http}
         port = port_of(worker.ask(["listen", "a", LOCAL, options]))
         told = [greeting(port) for _ in range(3)]
         return told, worker.ask(["count", "a"])

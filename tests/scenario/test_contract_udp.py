@@ -232,7 +232,8 @@ def test_dgram_cluster_bind_error(both, busy, where):
 
 
 def test_dgram_cluster_close_during_bind(both, where):
-    """A socket that is closed before the primary has answered: the port is given back."""
+    """A socket that is closed before the primary has answered: the port is given back. (And Node's
+    test-dgram-bind-socket-close-before-cluster-reply.js.)"""
     def scenario(primary):
         [worker] = workers(primary)
         answer = worker.ask(["bind", "a", "udp4", where, {"closeFirst": True}])
