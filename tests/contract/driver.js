@@ -3,10 +3,12 @@
 // tests, beside tests/programs/driver.c, which speaks the same and is a primary of libumbel.
 //
 // Commands, a JSON array on each line of stdin:
-//   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy, env}]
+//   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy, env,
+//             debugPort}]   the last: this process's own, from which those of the workers count up
 //   ["fork", {env}]   ["send", ID, JSON]   ["disconnect", ID]   ["disconnect"]   ["kill", ID, "SIGTERM"]
 //   ["hand", ID, PORT, JSON]   the next connection to 127.0.0.1:PORT goes to the worker with JSON
 //   ["give", ID, "server"|"udp", JSON]   a new socket on a port of 127.0.0.1 goes to the worker with JSON
+//   ["pipe", ID, INDEX, TEXT]   into what settings.stdio made a pipe there
 //   ["take", HOW]   what becomes of descriptors that come: close; back: to their worker, with their
 //                   message; read: "data" tells what came until its end; keep: until ["release"]
 //   ["show", ID]   ["workers"]   ["quit"], as the end of stdin: kills them all and ends
@@ -15,7 +17,7 @@
 //   ["fork", ID]   ["online", ID]   ["listening", ID, {addressType, address, port}]
 //   ["message", ID, JSON, HAS_HANDLE]   ["disconnect", ID, ASKED]   ["exit", ID, CODE, SIGNAL, ASKED]
 //   ["error", ID, "CODE"]   ["disconnected"]   ["hand", ID, PORT]: listens   ["give", ID, PORT]
-//   ["data", ID, TEXT]
+//   ["data", ID, TEXT]   ["pipe", ID, INDEX, TEXT]
 //   ["show", ID, {connected, dead, exitedAfterDisconnect}]   ["workers", [ID...]]
 const cluster = require('cluster');
 const dgram = require('dgram');
@@ -64,15 +66,18 @@ const takers = {
 };
 
 const commands = {
-	setup({ policy, env: more, pass_fds: all, ...settings }) { // its workers may name any descriptor
+	setup({ policy, env: more, debugPort, pass_fds: all, ...settings }) { // its workers may name any descriptor
 		if (policy)
 			cluster.schedulingPolicy = policy === 'none' ? cluster.SCHED_NONE : cluster.SCHED_RR;
+		process.debugPort = debugPort ?? process.debugPort;
 		env = more || env;
 		cluster.setupPrimary(settings);
 	},
 	fork(more) {
 		const worker = cluster.fork({ ...env, ...more });
 		workers.set(worker.id, worker);
+		worker.process.stdio.forEach((pipe, index) => pipe?.readable &&
+			pipe.setEncoding('utf8').on('data', (text) => say('pipe', worker.id, index, text)));
 		worker.on('error', (error) => say('error', worker.id, error.code || error.message));
 	},
 	send(id, message) {
@@ -95,6 +100,9 @@ const commands = {
 			socket.bind(0, '127.0.0.1', bound);
 		else
 			socket.listen(0, '127.0.0.1', bound);
+	},
+	pipe(id, index, text) {
+		workers.get(id).process.stdio[index].write(text);
 	},
 	take(how) {
 		take = how;

@@ -2,6 +2,7 @@
 // Does what messages tell it, each [VERB, ARGUMENT]. What it has to say it says by messages: "ready" first.
 const cluster = require('cluster');
 const dgram = require('dgram');
+const fs = require('fs');
 const net = require('net');
 
 const self = cluster.worker;
@@ -23,6 +24,17 @@ const verbs = {
 	env: (names) => process.send(names.map((name) => process.env[name] ?? null)),
 	cwd: () => process.send(process.cwd()),
 	args: () => process.send(process.argv.slice(2)),
+	channel: () => process.send(process.channel.fd ?? null),
+	print: (text) => {
+		fs.writeSync(1, `${text}\n`);
+		fs.writeSync(2, `${text}?\n`);
+	},
+	// An echo at a descriptor that it was born with.
+	pipe: (fd) => {
+		const socket = new net.Socket({ fd });
+		socket.unref().on('data', (data) => socket.write(`back ${data}`));
+	},
+	inspect: () => process.send(process.debugPort),
 	pid: () => process.send(process.pid),
 
 	// What keeps it alive, or lets it end as it likes, once it has no channel any more.

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_WORDS = 32, MAX_WORKERS = 256, MAX_HANDS = 8, MAX_TAKEN = 32 };
+enum { MAX_WORDS = 32, MAX_WORKERS = 256, MAX_HANDS = 8, MAX_TAKEN = 32, MAX_PIPES = 32 };
 
 /* Strings made of JSON, for umbel_settings: NULL-terminated. */
 struct words {
@@ -38,7 +38,15 @@ struct taken {
 	size_t len;
 };
 
+/* Of settings.stdio. */
+struct pipe {
+	int fd; /* -1: none */
+	struct umbel_worker *w;
+	int index;
+};
+
 static struct umbel *umbel;
+static struct pipe pipes[MAX_PIPES];
 static struct hand hands[MAX_HANDS];
 static struct taken taken[MAX_TAKEN];
 static char take[16] = "close";
@@ -59,6 +67,31 @@ static void say(json_t *event)
 static void on_named(struct umbel *u, const struct umbel_event *e, void *name)
 {
 	say(json_pack("[si]", (char *)name, (int)umbel_worker_id(e->worker)));
+}
+
+static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
+{
+	struct pipe *p = pipes;
+
+	for (int i = 0; i < UMBEL_STDIO_MAX; i++) {
+		if (umbel_worker_fd(e->worker, i) < 0)
+			continue;
+		while (p < pipes + MAX_PIPES - 1 && p->fd >= 0)
+			p++;
+		*p = (struct pipe){umbel_worker_fd(e->worker, i), e->worker, i};
+	}
+	on_named(u, e, "fork");
+}
+
+static void pipe_read(struct pipe *p)
+{
+	char text[1024];
+	ssize_t n = read(p->fd, text, sizeof(text));
+
+	if (n > 0)
+		say(json_pack("[siis%]", "pipe", (int)umbel_worker_id(p->w), p->index, text, (size_t)n));
+	else
+		p->fd = -1; /* libumbel closes it */
 }
 
 /* addressType as Node has it: 4, 6, -1 of a unix socket, "udp4", "udp6", null of a descriptor. */
@@ -177,6 +210,11 @@ static void on_exit_of(struct umbel *u, const struct umbel_event *e, void *data)
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	asked[umbel_worker_id(e->worker) % MAX_WORKERS] = umbel_worker_asked(e->worker);
+	for (struct pipe *p = pipes; p < pipes + MAX_PIPES; p++)
+		if (p->fd >= 0 && p->w == e->worker) {
+			pipe_read(p);
+			p->fd = -1;
+		}
 }
 
 /* Of a worker that runs (an address that cannot be bound, say) Node has no event. */
@@ -237,6 +275,27 @@ static int integer(json_t *object, const char *name, int otherwise)
 	return json_is_integer(value) ? (int)json_integer_value(value) : otherwise;
 }
 
+static void stdio_of(int *places, json_t *o)
+{
+	json_t *stdio = json_object_get(o, "stdio");
+	static const struct {
+		const char *word;
+		int place;
+	} words[] = {{"inherit", UMBEL_STDIO_INHERIT}, {"pipe", UMBEL_STDIO_PIPE},
+		     {"ipc", UMBEL_STDIO_CHANNEL}, {"ignore", UMBEL_STDIO_NONE}};
+	json_t *word;
+	size_t i;
+
+	for (i = 0; i < 3 && json_is_true(json_object_get(o, "silent")); i++)
+		places[i] = UMBEL_STDIO_PIPE;
+	for (i = 0; stdio && i < UMBEL_STDIO_MAX; i++)
+		places[i] = UMBEL_STDIO_NONE;
+	json_array_foreach(stdio, i, word)
+		for (size_t j = 0; j < sizeof(words) / sizeof(words[0]); j++)
+			if (strcmp(words[j].word, json_string_value(word)) == 0)
+				places[i % UMBEL_STDIO_MAX] = words[j].place;
+}
+
 /* Later settings change the given ones only, as in Node. */
 static int setup(json_t *changes)
 {
@@ -259,6 +318,7 @@ static int setup(json_t *changes)
 	words_add_json(&env, json_object_get(o, "env"));
 	s.env = env.word;
 	s.cwd = json_string_value(json_object_get(o, "cwd"));
+	stdio_of(s.stdio, o);
 	s.uid = integer(o, "uid", -1);
 	s.gid = integer(o, "gid", -1);
 	policy = json_string_value(json_object_get(o, "policy"));
@@ -363,6 +423,11 @@ static void hand_over(struct hand *h)
 	hand_end(h);
 }
 
+static int write_pipe(struct umbel_worker *w, int index, const char *text)
+{
+	return write(umbel_worker_fd(w, index), text, strlen(text)) < 0 ? -errno : 0;
+}
+
 static void release(void)
 {
 	for (struct taken *t = taken; t < taken + MAX_TAKEN; t++)
@@ -435,6 +500,9 @@ static bool obey(const char *line)
 		err = send_json(w, second);
 	else if (strcmp(verb, "hand") == 0)
 		err = hand(id, (int)json_integer_value(second), json_array_get(command, 3));
+	else if (strcmp(verb, "pipe") == 0)
+		err = write_pipe(w, (int)json_integer_value(second),
+				 json_string_value(json_array_get(command, 3)));
 	else if (strcmp(verb, "give") == 0)
 		err = give(w, json_string_value(second), json_array_get(command, 3));
 	else if (strcmp(verb, "kill") == 0)
@@ -472,9 +540,9 @@ static bool read_commands(void)
 
 static int loop(void)
 {
-	struct pollfd p[2 + MAX_HANDS + MAX_TAKEN] = {{umbel_fd(umbel), POLLIN, 0},
+	struct pollfd p[2 + MAX_HANDS + MAX_TAKEN + MAX_PIPES] = {{umbel_fd(umbel), POLLIN, 0},
 						      {STDIN_FILENO, POLLIN, 0}};
-	struct pollfd *p_hands = p + 2, *p_taken = p_hands + MAX_HANDS;
+	struct pollfd *p_hands = p + 2, *p_taken = p_hands + MAX_HANDS, *p_pipes = p_taken + MAX_TAKEN;
 	int r = 1;
 
 	while (r == 1) {
@@ -482,7 +550,9 @@ static int loop(void)
 			p_hands[i] = (struct pollfd){hands[i].fd, POLLIN, 0};
 		for (int i = 0; i < MAX_TAKEN; i++)
 			p_taken[i] = (struct pollfd){taken[i].reads ? taken[i].fd : -1, POLLIN, 0};
-		if (poll(p, 2 + MAX_HANDS + MAX_TAKEN, -1) < 0)
+		for (int i = 0; i < MAX_PIPES; i++)
+			p_pipes[i] = (struct pollfd){pipes[i].fd, POLLIN, 0};
+		if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
 			continue;
 		if (p[1].revents && !read_commands())
 			return 0;
@@ -492,6 +562,9 @@ static int loop(void)
 		for (int i = 0; i < MAX_TAKEN; i++)
 			if (p_taken[i].revents)
 				taken_read(&taken[i]);
+		for (int i = 0; i < MAX_PIPES; i++)
+			if (p_pipes[i].revents)
+				pipe_read(&pipes[i]);
 		r = umbel_dispatch(umbel);
 	}
 	return r;
@@ -505,7 +578,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "driver: %s\n", umbel_reason(NULL));
 		return 2;
 	}
-	umbel_on(umbel, UMBEL_FORK, on_named, "fork");
+	umbel_on(umbel, UMBEL_FORK, on_fork, NULL);
 	umbel_on(umbel, UMBEL_ONLINE, on_online, "online");
 	umbel_on(umbel, UMBEL_LISTENING, on_listening, NULL);
 	umbel_on(umbel, UMBEL_MESSAGE, on_message, NULL);
@@ -517,6 +590,8 @@ int main(int argc, char **argv)
 		hands[i].fd = -1;
 	for (int i = 0; i < MAX_TAKEN; i++)
 		taken[i].fd = -1;
+	for (int i = 0; i < MAX_PIPES; i++)
+		pipes[i].fd = -1;
 	r = loop();
 	release();
 	for (int i = 0; i < MAX_HANDS; i++)

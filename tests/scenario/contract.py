@@ -19,7 +19,7 @@ VERSION = tuple(map(int, subprocess.run([NODE, "-p", "process.versions.node"], c
                                         capture_output=True).stdout.split(".")))
 
 # Not in a transcript: answers of the driver, and what is sorted.
-UNTOLD = {"show", "hand", "give", "disconnect", "exit"}
+UNTOLD = {"show", "hand", "give", "pipe", "disconnect", "exit"}
 
 
 class Worker:
@@ -61,6 +61,13 @@ class Worker:
         """The port of a socket (server or udp) that goes to the worker."""
         self.primary.command("give", self.id, kind, message)
         return self.next("give")
+
+    def pipe(self, index, text):
+        self.primary.command("pipe", self.id, index, text)
+
+    def piped(self, index):
+        """All that came through the pipe up to now."""
+        return "".join(e[3] for e in self.primary.events() if e[:3] == ["pipe", self.id, index])
 
     def disconnect(self):
         self.primary.command("disconnect", self.id)
