@@ -151,6 +151,11 @@ class Primary:
         return self.wait(lambda events: [e for e in events if e[0] == "workers"][count:],
                          "the list of workers")[0][1]
 
+    def children(self):
+        """Pids of its processes."""
+        pid = self.process.pid
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     # ---- events ----
 
     def output(self, name):

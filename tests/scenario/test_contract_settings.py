@@ -42,16 +42,11 @@ def test_stdio_ipc(both, stdio, at):
     """The channel may be at any descriptor, also at those of the standard streams."""
     def scenario(primary):
         [worker] = obey(primary, stdio=stdio)
-        target = os.readlink(f"/proc/{pid_of(primary)}/fd/{at}")
+        target = os.readlink(f"/proc/{primary.children()[0]}/fd/{at}")
         worker.send(["serve", 0])
         worker.next("listening")
         worker.disconnect()
         return target.split(":")[0], worker.wait_gone()
-
-    def pid_of(primary):
-        children = f"/proc/{primary.process.pid}/task/{primary.process.pid}/children"
-        with open(children) as file:
-            return int(file.read().split()[0])
 
     assert both(scenario)["result"] == ["socket", [0, None, True]]
 
