@@ -8,7 +8,8 @@
  *     "tcp://...", "udp://..."  umbel_listen(), or umbel_unlisten() if that is served already
  *     {"give":"socket"}         comes back with a socket, whose other end is read until its end and
  *             "server", "udp"   sent as {"read":TEXT}; or with a listening socket; or with one of udp
- *     {"take":...}              what came with it is used here: a socket is told the pid */
+ *     {"take":...}              what came with it is used here: a socket is told the pid, and closed; if it is
+ *                               "hold", once the other side has closed it */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -163,7 +164,18 @@ static void *accept_all(void *data)
 	return NULL;
 }
 
-static void take(int fd)
+static void *keep(void *data)
+{
+	int fd = (int)(intptr_t)data;
+	char c;
+
+	while (read(fd, &c, 1) > 0)
+		;
+	close(fd);
+	return NULL;
+}
+
+static void take(const char *what, int fd)
 {
 	int type = 0, listens = 0;
 	socklen_t len = sizeof(int);
@@ -176,7 +188,10 @@ static void take(int fd)
 		in_thread(accept_all, fd);
 	} else {
 		dprintf(fd, "%d\n", (int)getpid());
-		close(fd);
+		if (strcmp(what, "hold") == 0)
+			in_thread(keep, fd);
+		else
+			close(fd);
 	}
 }
 
@@ -206,7 +221,7 @@ static void on_message(struct umbel *umbel, const struct umbel_event *e, void *d
 	else if (strncmp(text, "{\"give\":\"", 9) == 0)
 		give(text + 9);
 	else if (strncmp(text, "{\"take\":\"", 9) == 0)
-		take(umbel_take_fd(e));
+		take(text + 9, umbel_take_fd(e));
 	else if (umbel_send(u, NULL, e->message.json, e->message.len, umbel_take_fd(e)) < 0)
 		fprintf(stderr, "under_node: cannot send: %s\n", umbel_reason(u));
 }
