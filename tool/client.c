@@ -1,13 +1,16 @@
 #include "client.h"
 
+#include "base/fd.h"
 #include "tool.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
 
-enum { ANSWER_MS = 10000, MAX_ANSWER = 16 << 20 };
+enum { ANSWER_MS = 10000, LAST_MS = 5000, MAX_ANSWER = 16 << 20 };
 
 int client_runtime(struct runtime *rt)
 {
@@ -106,17 +109,33 @@ json_t *client_next(struct channel *c)
 	return read_line(c, -1, &line, &len) == 1 ? json_loadb(line, len, 0, NULL) : NULL;
 }
 
+/* -1: it is of another pid namespace. */
+static int open_process_behind(int socket)
+{
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0)
+		return -1;
+	return pidfd_open(peer.pid, 0);
+}
+
 void client_wait_end(struct channel *c)
 {
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	struct pollfd p = {.fd = c->fd, .events = POLLIN}, process = {.events = POLLIN};
 	char *line;
 	size_t len;
 	int r;
 
+	process.fd = open_process_behind(c->fd);
 	do {
 		poll(&p, 1, -1);
 		r = channel_read(c);
 		while (r > 0 && channel_next_line(c, &line, &len) == 1)
 			;
 	} while (r > 0 || r == -EAGAIN);
+	/* Its name is free when it has gone, a moment later. */
+	if (process.fd >= 0)
+		poll(&process, 1, LAST_MS);
+	fd_close(&process.fd);
 }

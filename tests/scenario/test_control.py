@@ -161,3 +161,11 @@ def test_without_a_directory_it_runs_all_the_same(umbel, port, tmp_path):
                 before=("env", f"UMBEL_HOME={tmp_path / 'file'}"))
     run.wait_listening(1)
     assert len([line for line in run.output("stderr") if "no control socket" in line]) == 1
+
+
+def test_name_is_free_after_stop(umbel, port):
+    """Who stops an app may start another under its name at once."""
+    for _ in range(5):
+        app = umbel("-n", 1, "--name", "again", "--", "node", "app.js", port)
+        app.wait_listening(1)
+        assert verb(app, "stop", "again").stdout == "again: stopped\n"
