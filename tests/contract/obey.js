@@ -35,6 +35,7 @@ const verbs = {
 		socket.unref().on('data', (data) => socket.write(`back ${data}`));
 	},
 	inspect: () => process.send(process.debugPort),
+	ids: () => process.send([process.getuid(), process.getgid(), process.getgroups()]),
 	pid: () => process.send(process.pid),
 
 	// What keeps it alive, or lets it end as it likes, once it has no channel any more.

@@ -1,10 +1,12 @@
 """Contract: how workers begin and end, and what their primary is told of it."""
 import os
+import shutil
 import signal
 import socket
+import tempfile
 
 import pytest
-from contract import both, primary, start_primary  # noqa: F401
+from contract import WORKERS, both, primary, start_primary  # noqa: F401
 from harness import SLOW, wait_until
 
 CONNECTED = {"connected": True, "dead": False, "exitedAfterDisconnect": False}
@@ -126,6 +128,32 @@ def test_worker_init(both):
         return other.wait_gone()
 
     assert both(scenario)["result"] == [0, None, True]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_uid_gid(both):
+    """settings.uid and .gid: who workers are; nothing is left of the primary's groups."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)  # others have no way to where we are
+        program = shutil.copy(WORKERS / "obey.js", directory)
+
+        def scenario(primary):
+            [worker] = primary.start(program, uid=65534, gid=65534, cwd="/", preload=False)
+            assert worker.message() == "ready"
+            return worker.ask(["ids"])
+
+        assert both(scenario)["result"] == [65534, 65534, [65534]]
+
+
+def test_spawn_error(primary):
+    """A worker that cannot be started is an error, and the primary lives on."""
+    primary.setup("obey.js", cwd="/no/such/directory")
+    worker = primary.fork()
+    assert worker.next("error") == "ENOENT"
+    worker.next("disconnect")
+    assert obey(primary, cwd="/")[0].show() == CONNECTED
+    assert not worker.has("exit")
+    assert primary.listed() == [2]
 
 
 # ---- as they are ----
