@@ -20,9 +20,10 @@ The shortest of them, Express and Koa among them, also run in `make test`
 
 Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in
 [apps](../tests/packages/apps) and [tutorials](../tests/packages/tutorials), and the tests beside them say the
-options. "Both workers serve": 20 connections of their own, 10 to each. "Under load": two clients that keep their
-connection and two with one for each request, before, while and after both workers are replaced. Rows that say
-"does not work" are tested too: that it does not, and how.
+options. "Serves, reloads, stops" is: 20 connections, 10 to each worker (as it says itself where its page tells the
+pid, and as `umbel status` counts); `umbel reload`, under a light load (two clients that keep their connection, two
+with one for each request), replaces both without a failed request; the stop ends with status 0, and no process,
+port, file or descriptor is left. Rows that say "does not work" are tested too: that it does not, and how.
 
 """
 
@@ -60,7 +61,7 @@ def line(program, tests):
     results = [t["result"] for t in tests if t["result"] != "works"]
     result = results[0] if results else "works"
     if any(t["skipped"] for t in tests):
-        result = "not run"
+        result = "not tried"
     failed = [t["checked"] for t in tests if t["failed"]]
     if failed:
         result = f"**FAILS**: {'; '.join(failed)}"

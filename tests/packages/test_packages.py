@@ -2,6 +2,7 @@
 needs a JavaScript primary cannot work; there the test says what happens, and the next one the way round."""
 import http.client
 import json
+import os
 import re
 import subprocess
 from collections import Counter
@@ -9,7 +10,7 @@ from collections import Counter
 import pytest
 from control import Events
 from harness import UMBEL, get, is_refused, wait_until, who
-from helpers import BOTH, HERE, Client, Load, check_both_serve, check_run, reload, row
+from helpers import BOTH, HERE, Client, Load, check_own_primary, check_run, reload, row
 
 # What is started. `next build` and `vite build` have run before.
 PROGRAMS = {
@@ -26,10 +27,10 @@ PROGRAMS = {
 }
 PAGE_IS_NO_PID = ("vite", "next")
 REMARKS = {
-    "vite": "`umbel run -- node_modules/.bin/vite preview --strictPort --port N`, not `npx vite`. Without "
-            "`--strictPort` Vite takes another port when it finds this one taken, by the other worker too",
-    "next": "`umbel run -- node_modules/.bin/next start`, not `npx next` or `npm start`",
-    "ws": "A reload waits for open WebSockets, `--grace` at most (25 s): shorten it, or close them on SIGTERM",
+    "vite": "`umbel run -- node_modules/.bin/vite preview --strictPort --port N`: below",
+    "next": "`umbel run -- node_modules/.bin/next start`, not `npx next`, below",
+    "ws": "A reload waits for open WebSockets, `--grace` at most (25 s). Shorten it; or close them on SIGTERM, with "
+          "`--signal-first`: otherwise it comes only when none is open",
     "throng": "Its `count`, `lifetime` and `master` belong to the primary: `-n` and umbel take their place",
     "socket.io": "Clients need `transports: ['websocket']`; what is emitted to all reaches those of the same "
                  "worker only, without an adapter that goes through a server of its own",
@@ -74,10 +75,10 @@ def test_fastify(start, port):
     assert len(run.find(r'^\[[12]\] \{"level":30,.*"msg":"closed"\}$')) == 2
 
 
-@row("SIGTERM handlers", "fastify, without `--signal-first`, whose servers were all that kept it alive: it has "
-     "ended before the signal", "fastify", result="not run",
+@row("fastify, SIGTERM handler", "without `--signal-first`, when its servers were all that kept it alive: it has "
+     "ended before the signal", "fastify", result="its handler does not run",
      remark="umbel first drains; SIGTERM is for who lives on after that, because of a database's connection or a "
-            "timer. Way round: `--signal-first`, or tidy up on `process.on('exit')` and `'beforeExit'` too")
+            "timer. Way round: `--signal-first`")
 def test_drained_before_the_signal(start, port):
     run = start("fastify")
     assert run.stop() == 0
@@ -104,7 +105,7 @@ def test_websocket_through_a_reload(start, port):
             Client("ws_client.js", f"ws://127.0.0.1:{port}") as two:
         assert {int(one.read()), int(two.read())} == set(old.values())
         assert one.ask("one") == "one" and two.ask("two") == "two"
-        reloading = subprocess.Popen([UMBEL, "reload", "app"], env={"UMBEL_HOME": str(run.home)},
+        reloading = subprocess.Popen([UMBEL, "reload", "app"], env=os.environ | {"UMBEL_HOME": str(run.home)},
                                      stdout=subprocess.DEVNULL)
         try:
             run.wait_successor(1, old[1])
@@ -130,6 +131,15 @@ def test_websocket_is_cut_at_the_end_of_the_grace(start, port):
         client.read()
         reload(run)
         assert client.read() == "closed 1006"
+
+
+@row("ws", "with `--signal-first` its SIGTERM handler closes WebSockets with 1001")
+def test_websocket_is_closed_by_the_handler(start, port):
+    run = start("ws", "--signal-first")
+    with Client("ws_client.js", f"ws://127.0.0.1:{port}") as client:
+        client.read()
+        reload(run)
+        assert client.read() == "closed 1001"
 
 
 # ---- pino ----
@@ -187,6 +197,17 @@ def test_next_serves_all_kinds(start, port):
     assert set(who_at(port, "/pid")) == set(run.slots().values())
 
 
+@row("next by npx", "`npx next start`: the second worker finds the port taken", "next", result="does not work",
+     remark="The worker is npx, which does not pass the channel on. Way round: `node_modules/.bin/next`")
+def test_next_by_npx(umbel, port):
+    run = umbel("-n", 2, "--max-failures", 1, "--restart", "never", "--", "npx", "next", "start", "next",
+                "--port", port, cwd=HERE)
+    run.wait_for("EADDRINUSE", timeout=30)
+    run.wait_for("exited with 1")
+    assert not run.slots(listening=True)
+    run.stop()
+
+
 def who_at(port, path, count=10):
     return [int(get(port, path)) for _ in range(count)]
 
@@ -200,6 +221,15 @@ def test_vite_serves_the_build(start, port):
     page = get(port).decode()
     assert "hello from vite" in page
     assert b"!" in get(port, re.search(r'src="(/assets/[^"]+\.js)"', page)[1])
+
+
+@row("vite without `--strictPort`", "each worker serves on a port of its own", "vite", result="does not work",
+     remark="Vite takes the next port when this one is taken, and it is, by the other worker. Way round: `--strictPort`")
+def test_vite_without_strict_port(umbel, port):
+    run = umbel("-n", 2, "--", "node_modules/.bin/vite", "preview", "vite", "--port", port, cwd=HERE)
+    run.wait_listening(2)
+    assert len({m[3] for m in run.find(r"pid (\d+) (listens) on (\S+)")}) == 2
+    assert run.stop() == 0
 
 
 # ---- Socket.IO ----
@@ -222,11 +252,10 @@ def test_socketio_by_websocket(start, port):
         assert int(client.read().removeprefix("pid ")) in run.slots().values()
 
 
-@row("socket.io, long-polling", "a client of the default transports, which begins with HTTP long-polling",
+@row("socket.io, long-polling", "a client that polls, as those of the default transports begin",
      "socket.io", result="does not work",
      remark="A session's requests must all reach one worker, and connections are spread in turn (in Node's "
-            "cluster it is the same). Way round: `transports: ['websocket']`, or `-n 1`, or a sticky proxy before "
-            "apps of one worker each")
+            "cluster it is the same). Ways round: `transports: ['websocket']`; its own primary, below")
 def test_socketio_by_polling(start, port):
     start("socket.io")
     with Client("socketio_client.js", f"http://127.0.0.1:{port}", "polling") as client:
@@ -239,7 +268,7 @@ def test_socketio_by_polling(start, port):
 
 @row("@socket.io/sticky", "its primary and @socket.io/cluster-adapter's are JavaScript in the primary: its workers "
      "wait for connections by message and listen nowhere", "@socket.io/sticky", result="does not work",
-     remark="Way round: the line below, or the websocket transport and an adapter with a server of its own")
+     remark="Way round: the line below")
 def test_socketio_sticky(umbel, port):
     run = umbel("-n", 2, "--name", "app", "--env", f"PORT={port}", "--ready-timeout", "1s", "--max-failures", 1, "--",
                 "node", "apps/socketio_sticky.js", cwd=HERE)
@@ -247,14 +276,14 @@ def test_socketio_sticky(umbel, port):
     assert not run.find("the primary listens")
 
 
-OWN_PRIMARY = "`umbel run --share none -n 1 -- node app.js`: umbel keeps the program's own primary alive. " \
-              "No reload: its successor finds the port taken"
+OWN_PRIMARY = "`umbel run --share none -n 1 -- node app.js`: umbel keeps the program's own primary alive"
+UNDONE = "a reload is undone (4), because its successor finds the port taken; stops with 0, nothing left"
 
 
 @row("@socket.io/sticky, its own primary", "a long-polling client talks on; a broadcast reaches the clients of both "
-     "workers; stops with 0, nothing left", "@socket.io/sticky", remark=OWN_PRIMARY)
+     f"workers; {UNDONE}", "@socket.io/sticky", remark=OWN_PRIMARY)
 def test_socketio_sticky_with_its_own_primary(umbel, port):
-    run = umbel("-n", 1, "--share", "none", "--env", f"PORT={port}", "--", "node", "apps/socketio_sticky.js", cwd=HERE)
+    run = umbel("-n", 1, "--name", "app", "--share", "none", "--env", f"PORT={port}", "--", "node", "apps/socketio_sticky.js", cwd=HERE)
     run.wait_for("the primary listens")
     url = f"http://127.0.0.1:{port}"
     with Client("socketio_client.js", url, "polling") as one:
@@ -264,7 +293,7 @@ def test_socketio_sticky_with_its_own_primary(umbel, port):
             assert two.read() not in (pid, "")
             assert one.ask("echo a") == "echo a" and two.ask("echo b") == "echo b"
             assert one.ask("say hello") == two.read() == "said hello"
-    assert run.stop() == 0
+        check_own_primary(run, lambda: one.ask("echo c") == "echo c")
 
 
 # ---- prom-client ----
@@ -285,10 +314,10 @@ def test_prometheus_aggregation(start, port):
         assert get(port, "/cluster_metrics") == b""
 
 
-@row("prom-client, its own primary", "`clusterMetrics()` counts the requests of both workers; stops with 0, nothing left",
+@row("prom-client, its own primary", f"`clusterMetrics()` counts the requests of both workers; {UNDONE}",
      "prom-client", remark=OWN_PRIMARY)
 def test_prometheus_with_its_own_primary(umbel, port):
-    run = umbel("-n", 1, "--share", "none", "--env", f"PORT={port}", "--env", f"METRICS_PORT={port + 1}", "--", "node",
+    run = umbel("-n", 1, "--name", "app", "--share", "none", "--env", f"PORT={port}", "--env", f"METRICS_PORT={port + 1}", "--", "node",
                 "apps/prometheus_cluster.js", cwd=HERE)
     wait_until(lambda: not is_refused(port) and not is_refused(port + 1), "both ports")
     served = Counter()
@@ -298,8 +327,8 @@ def test_prometheus_with_its_own_primary(umbel, port):
         return len(served) == 2
 
     wait_until(both, "both of its workers")
-    assert total(get(port + 1, "/cluster_metrics").decode()) == served.total()
-    assert run.stop() == 0
+    counted = served.total()
+    check_own_primary(run, lambda: total(get(port + 1, "/cluster_metrics").decode()) == counted)
 
 
 @row("prom-client, a port for each worker", BOTH + "; each worker's own count, before the reload and after it",
@@ -331,9 +360,9 @@ def test_prometheus_port_for_each_worker(start, port):
      "`AggregatorRegistry.aggregate()`")
 def test_prometheus_collector(start, port):
     run = start("apps/prometheus_push.js")
-    events = subprocess.Popen([UMBEL, "events", "app"], env={"UMBEL_HOME": str(run.home)}, stdout=subprocess.PIPE)
+    events = subprocess.Popen([UMBEL, "events", "app"], env=os.environ | {"UMBEL_HOME": str(run.home)}, stdout=subprocess.PIPE)
     collector = subprocess.Popen(["node", HERE / "apps/prometheus_collect.js"], stdin=events.stdout,
-                                 env={"PORT": str(port + 1), "PATH": "/usr/local/bin:/usr/bin"})
+                                 env=os.environ | {"PORT": str(port + 1)})
     try:
         wait_until(lambda: not is_refused(port + 1), "the collector")
         who(port, 20)

@@ -3,9 +3,9 @@ say to their primary is the event `message`, and what the primary did for them u
 import re
 
 import pytest
-from control import Events, why
+from control import Events, verb, why
 from harness import get, is_refused, wait_until
-from helpers import BOTH, HERE, check_run, row
+from helpers import BOTH, HERE, check_own_primary, check_run, row
 
 # name: (file, how a page tells the pid)
 PROGRAMS = {
@@ -134,7 +134,7 @@ def test_a_worker_without_a_port_is_not_ready(start):
 
 
 @row("a value told to all workers: the telling", "the worker's message reaches no other worker", result="does not work",
-     remark="The relay is the primary's JavaScript. Ways round: the line below, or Redis and the like")
+     remark="The relay is the primary's JavaScript. Way round: the line below")
 def test_nobody_passes_it_on(start, port):
     run = start("broadcast.js")
     events = Events(run)
@@ -144,17 +144,40 @@ def test_nobody_passes_it_on(start, port):
     events.close()
 
 
-@row("a value told to all workers, by its own primary", "both of its workers serve and hear of it; stops with 0, "
-     "nothing left", remark="`umbel run --share none -n 1 -- node app.js`. No reload: its successor finds the port taken")
+@row("a value told to all workers, by its own primary", "both of its workers serve and hear of it; a reload is "
+     "undone (4), because its successor finds the port taken; stops with 0, nothing left",
+     remark="`umbel run --share none -n 1 -- node app.js`")
 def test_its_own_primary_passes_it_on(umbel, port):
-    run = umbel("-n", 1, "--share", "none", "--env", f"PORT={port}", "--", "node", "tutorials/broadcast.js", cwd=HERE)
-    wait_until(lambda: not is_refused(port), "its port")
+    run = own_primary(umbel, port, "broadcast.js")
 
-    def two():
-        return len({get(port) for _ in range(4)}) == 2
+    def know():
+        bodies = {get(port) for _ in range(4)}
+        return len(bodies) == 2 and all(body.endswith(b" green") for body in bodies)
 
-    wait_until(two, "both of its workers")
     get(port, "/set/green")
-    wait_until(lambda: all(get(port).endswith(b" green") for _ in range(10)), "both to know")
-    assert two()
+    wait_until(know, "both to know")
+    check_own_primary(run, know)
+
+
+@row("respawn on exit, by its own primary", "both of its workers serve; a reload succeeds after a gap; stops with 0, "
+     "nothing left", result="works, but for the reload",
+     remark="Its successor forks workers until its predecessor leaves the port, so umbel takes it for ready; nobody "
+            "serves meanwhile")
+def test_its_own_primary_respawns(umbel, port):
+    run = own_primary(umbel, port, "respawn.js")
+    done = verb(run, "reload", "app")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: serve_both(port), "both of the successor's workers")
+    assert run.find("EADDRINUSE")
     assert run.stop() == 0
+
+
+def own_primary(umbel, port, file):
+    run = umbel("-n", 1, "--name", "app", "--share", "none", "--env", f"PORT={port}", "--", "node", f"tutorials/{file}",
+                cwd=HERE)
+    wait_until(lambda: serve_both(port), "both of its workers")
+    return run
+
+
+def serve_both(port):
+    return not is_refused(port) and len({get(port) for _ in range(4)}) > 1

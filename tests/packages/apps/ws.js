@@ -11,3 +11,7 @@ wss.on('connection', (ws) => {
 	ws.send(`${process.pid}`);
 });
 server.listen(process.env.PORT);
+process.on('SIGTERM', () => {
+	wss.clients.forEach((ws) => ws.close(1001, 'going away'));
+	server.close(() => process.exit(0));
+});
