@@ -82,8 +82,8 @@ IDS = "echo ids $(id -u) $(id -g) $(id -G); exec sleep 600"
 
 
 def ids(umbel, *arguments):
-    """[uid, gid, {groups}] of a worker."""
-    run = umbel("-n", 1, "--share", "none", *arguments, "--", "sh", "-c", IDS)
+    """[uid, gid, {groups}] of a worker, whose primary is in group 4242 too."""
+    run = umbel("-n", 1, "--share", "none", *arguments, "--", "sh", "-c", IDS, before=["setpriv", "--groups=4242"])
     uid, gid, groups = run.wait_for(r"^\[1\] ids (\d+) (\d+) (.*)$").groups()
     return [int(uid), int(gid), set(map(int, groups.split()))]
 
@@ -158,7 +158,7 @@ def test_the_primary_binds_nothing_for_a_user_that_the_user_could_not(umbel, pub
         run = umbel("--name", f"refused{number}", "-n", 1, "--cwd", public, "--user", somebody().pw_name,
                     "--", "node", "listens.js", json.dumps(where))
         run.wait_for("error EACCES bind")
-        assert run.find(r"^umbel: slot 1 pid \d+: cannot listen on .*: Permission denied$", "stderr")
+        run.wait_for(r"^umbel: slot 1 pid \d+: cannot listen on .*: Permission denied$", stream="stderr")
     run = umbel("--name", "taken", "-n", 2, "--cwd", public, "--user", somebody().pw_name, "--", "node",
                 "listens.js", json.dumps({"port": port}))
     run.wait_listening(2)
@@ -218,6 +218,7 @@ def test_a_descriptor_that_was_not_passed(umbel):
         run = umbel("-n", 1, "--pass-fd", passed.fileno(), "--", "node", "listens.js", json.dumps({"fd": fd}),
                     pass_fds=[fd, passed.fileno()])
         run.wait_for("error EINVAL")
+        run.wait_for("cannot listen", stream="stderr")
         errors = [line for line in run.output("stderr") if "descriptors:" not in line]
         [pid] = run.slots().values()
         assert errors == [f"umbel: slot 1 pid {pid}: cannot listen on descriptor {fd}: it was not passed on "
@@ -309,8 +310,9 @@ def test_inspect_in_a_reload(umbel, port):
                 '{"port": 0}')
     run.wait_listening(1)
     assert verb(run, "reload", "app").returncode == 0
-    found = run.find(r"Debugger listening on ws://[^/]*:(\d+)/")
-    assert [int(m[1]) for m in found] == [port + 1, port + 2]
+    for count in (1, 2):
+        found = run.wait_for(r"Debugger listening on ws://[^/]*:(\d+)/", count=count)
+        assert int(found[1]) == port + count
 
 
 def test_inspect_of_the_program_is_its_own(umbel):
