@@ -14,6 +14,7 @@ enum {
 	DEAD_MS = 5000,   /* a listener waits so long for the successor of its last worker, and on while
 			   * somebody is on the way */
 	CLOSED_MS = 1000, /* and so long after a server.close() */
+	MAX_CLOSED = 16,  /* so many of those */
 };
 
 static void on_lanes(uv_poll_t *poll, int status, int events)
@@ -100,6 +101,23 @@ static bool expects_another(const struct cluster *c, const struct umbel_worker *
 	return false;
 }
 
+/* A program may open and close ports all the time. */
+static void keep_few_closed(struct cluster *c)
+{
+	struct share *s, *oldest = NULL;
+	unsigned closed = 0;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		if (!s->closed_by)
+			continue;
+		closed++;
+		if (!oldest)
+			oldest = s;
+	}
+	if (closed > MAX_CLOSED)
+		share_close(oldest);
+}
+
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 {
 	struct share *s = sharing_find(c, key);
@@ -113,10 +131,12 @@ void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 	/* As in Node the last server.close() ends the listener. But if that was the first step of
 	 * leaving, its successor is on the way. */
 	s->closed_by = w->id;
-	if (expects_another(c, w))
-		share_wait_for_successor(s, CLOSED_MS);
-	else
+	if (!expects_another(c, w)) {
 		share_close(s);
+		return;
+	}
+	share_wait_for_successor(s, CLOSED_MS);
+	keep_few_closed(c);
 }
 
 bool sharing_close_closed(struct cluster *c, const struct address *a)
