@@ -538,33 +538,53 @@ static bool read_commands(void)
 	return goes_on;
 }
 
+/* All that is read: no more than are open, because poll(2) allows no more than RLIMIT_NOFILE. */
+static nfds_t watch(struct pollfd *p)
+{
+	nfds_t count = 0;
+
+	p[count++] = (struct pollfd){umbel_fd(umbel), POLLIN, 0};
+	p[count++] = (struct pollfd){STDIN_FILENO, POLLIN, 0};
+	for (int i = 0; i < MAX_HANDS; i++)
+		if (hands[i].fd >= 0)
+			p[count++] = (struct pollfd){hands[i].fd, POLLIN, 0};
+	for (int i = 0; i < MAX_TAKEN; i++)
+		if (taken[i].fd >= 0 && taken[i].reads)
+			p[count++] = (struct pollfd){taken[i].fd, POLLIN, 0};
+	for (int i = 0; i < MAX_PIPES; i++)
+		if (pipes[i].fd >= 0)
+			p[count++] = (struct pollfd){pipes[i].fd, POLLIN, 0};
+	return count;
+}
+
+static void on_readable(int fd)
+{
+	for (int i = 0; i < MAX_HANDS; i++)
+		if (hands[i].fd == fd)
+			return hand_over(&hands[i]);
+	for (int i = 0; i < MAX_TAKEN; i++)
+		if (taken[i].fd == fd)
+			return taken_read(&taken[i]);
+	for (int i = 0; i < MAX_PIPES; i++)
+		if (pipes[i].fd == fd)
+			return pipe_read(&pipes[i]);
+}
+
 static int loop(void)
 {
-	struct pollfd p[2 + MAX_HANDS + MAX_TAKEN + MAX_PIPES] = {{umbel_fd(umbel), POLLIN, 0},
-						      {STDIN_FILENO, POLLIN, 0}};
-	struct pollfd *p_hands = p + 2, *p_taken = p_hands + MAX_HANDS, *p_pipes = p_taken + MAX_TAKEN;
+	struct pollfd p[2 + MAX_HANDS + MAX_TAKEN + MAX_PIPES];
+	nfds_t count;
 	int r = 1;
 
 	while (r == 1) {
-		for (int i = 0; i < MAX_HANDS; i++)
-			p_hands[i] = (struct pollfd){hands[i].fd, POLLIN, 0};
-		for (int i = 0; i < MAX_TAKEN; i++)
-			p_taken[i] = (struct pollfd){taken[i].reads ? taken[i].fd : -1, POLLIN, 0};
-		for (int i = 0; i < MAX_PIPES; i++)
-			p_pipes[i] = (struct pollfd){pipes[i].fd, POLLIN, 0};
-		if (poll(p, sizeof(p) / sizeof(p[0]), -1) < 0)
+		count = watch(p);
+		if (poll(p, count, -1) < 0)
 			continue;
+		for (nfds_t i = 2; i < count; i++)
+			if (p[i].revents)
+				on_readable(p[i].fd);
 		if (p[1].revents && !read_commands())
 			return 0;
-		for (int i = 0; i < MAX_HANDS; i++)
-			if (p_hands[i].revents)
-				hand_over(&hands[i]);
-		for (int i = 0; i < MAX_TAKEN; i++)
-			if (p_taken[i].revents)
-				taken_read(&taken[i]);
-		for (int i = 0; i < MAX_PIPES; i++)
-			if (p_pipes[i].revents)
-				pipe_read(&pipes[i]);
 		r = umbel_dispatch(umbel);
 	}
 	return r;

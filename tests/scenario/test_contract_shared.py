@@ -70,7 +70,7 @@ def test_listen_fd_not_passed(start_primary, kind):
         primary = start_primary(kind, pass_fds=[s.fileno()])
         [worker] = workers(primary)
         answer = worker.ask(["listen", "a", {"fd": s.fileno()}])
-    assert "listening" in answer if kind == "node" else answer["error"] == "EBADF"
+    assert "listening" in answer if kind == "node" else "error" in answer
     assert worker.show()["connected"]
 
 
