@@ -1,6 +1,7 @@
 """Contract: settings that concern descriptors and debuggers; the others are in test_contract_life.py.
 Each test has the name of Node's own."""
 import os
+import socket
 
 import pytest
 from contract import both, primary, start_primary  # noqa: F401
@@ -71,6 +72,17 @@ def test_inspector_port_cluster_options(both, port):
         return [worker.ask(["inspect"]) - port for worker in obey(primary, 2)]
 
     assert both(scenario, before=["env", f"NODE_OPTIONS=--inspect={port}"])["result"] == [1, 2]
+
+
+def test_inspector_cluster_port_clash(both, port):
+    """The port of its debugger is taken: what the worker makes of it does not concern the primary."""
+    def scenario(primary):
+        with socket.create_server(("127.0.0.1", port + 1)):
+            [worker] = primary.start("obey.js", execArgv=[f"--inspect={port}"], debugPort=port)
+            primary.wait(lambda events: [e for e in events if e[0] in ("message", "exit")], "its answer")
+        return obey(primary)[0].ask(["inspect"]) - port
+
+    assert both(scenario)["result"] == 2
 
 
 def test_cluster_inspect_brk(both, port):
