@@ -4,6 +4,7 @@
 #   make run           a small web server on every core, port 8000 (PORT=...)
 #   make test          everything: unit, fuzz corpus, scenarios, checks, plain and under sanitizers
 #   make test-programs  packages from npm and programs of tutorials, as they stand; docs/PROGRAMS.md
+#   make test-node-versions  what concerns Node, with Node 20, 22, 24 and 26: docs/NODE_VERSIONS.md
 #   make torture       reloads, kills and everything at random, under load, at full length
 #   make bench         the figures
 #   make bench-reload  broken code reloaded here, by PM2 and by gunicorn
@@ -21,7 +22,7 @@ UMBEL_WERROR ?= ON
 FUZZ_SECONDS ?= 600
 BOOTSTRAP ?= scripts/bootstrap
 
-.PHONY: all release debug asan run test test-programs torture bench bench-reload fuzz docs lint install clean
+.PHONY: all release debug asan run test test-node-versions test-programs torture bench bench-reload fuzz docs lint install clean
 
 all:
 	@$(BOOTSTRAP) build
@@ -53,6 +54,11 @@ bench-reload:
 	@$(BOOTSTRAP) bench
 	@$(MAKE) --no-print-directory release
 	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/reload.py
+
+test-node-versions:
+	@$(BOOTSTRAP) test
+	@$(MAKE) --no-print-directory release
+	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) tests/node-versions
 
 test-programs:
 	@$(BOOTSTRAP) test

@@ -1,5 +1,5 @@
-"""C workers with libumbel under Node's own cluster module: the ways in (docs/NODE_PRIMARY.md), both
-policies, messages, descriptors, leaving and dying."""
+"""C workers with libumbel under Node's own cluster module: the ways in
+(examples/node-primary/README.md), both policies, messages, descriptors, leaving and dying."""
 import itertools
 import os
 import re
