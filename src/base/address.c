@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static int parse_port(const char *text)
 static int parse_host(const char *text, size_t len, struct address *ret)
 {
 	unsigned char binary[sizeof(struct in6_addr)];
-	char host[ADDRESS_HOST_MAX];
+	char host[ADDRESS_HOST_MAX], *scope;
 
 	ret->family = AF_UNSPEC;
 	if (len == 0)
@@ -40,9 +41,14 @@ static int parse_host(const char *text, size_t len, struct address *ret)
 		return -EINVAL;
 	memcpy(host, text, len);
 	host[len] = 0;
-	if (inet_pton(ret->family, host, binary) != 1)
+	scope = ret->family == AF_INET6 ? strchr(host, '%') : NULL;
+	if (scope)
+		*scope++ = '\0';
+	if (inet_pton(ret->family, host, binary) != 1 || (scope && (!*scope || strlen(scope) >= IF_NAMESIZE)))
 		return -EINVAL;
 	inet_ntop(ret->family, binary, ret->host, sizeof(ret->host));
+	if (scope)
+		strcat(strcat(ret->host, "%"), scope);
 	return 0;
 }
 

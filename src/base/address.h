@@ -10,7 +10,7 @@
 
 enum address_kind { ADDRESS_TCP, ADDRESS_UNIX, ADDRESS_UDP };
 
-#define ADDRESS_HOST_MAX 46   /* INET6_ADDRSTRLEN */
+#define ADDRESS_HOST_MAX 64   /* INET6_ADDRSTRLEN, and % and an interface (IF_NAMESIZE) */
 #define ADDRESS_PATH_MAX 4096 /* PATH_MAX; longer than sun_path is for the binder to solve */
 #define ADDRESS_TEXT_MAX (ADDRESS_PATH_MAX + 16)
 
@@ -18,7 +18,7 @@ struct address {
 	enum address_kind kind;
 	int family;                  /* AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC: any host, both families */
 	int port;                    /* tcp, udp: 0..65535 */
-	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, "" for any */
+	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, with a scope (fe80::1%eth0); "" for any */
 	char path[ADDRESS_PATH_MAX]; /* unix: absolute, or "@NAME", which is in no file system (unix(7)) */
 };
 

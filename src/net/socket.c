@@ -2,7 +2,6 @@
 
 #include "base/fd.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <uv.h>
 
 static int set_option(int fd, int level, int option, int value)
 {
@@ -25,20 +25,15 @@ static int bind_inet(int fd, const struct socket_wish *wish, int family)
 		struct sockaddr any;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
-	} name = {.any.sa_family = (sa_family_t)family};
+	} name;
 	socklen_t len = family == AF_INET ? sizeof(name.v4) : sizeof(name.v6);
-	int err = 0;
+	int err;
 
 	if (family == AF_INET) {
-		name.v4.sin_port = htons((uint16_t)a->port);
-		if (a->host[0] && inet_pton(AF_INET, a->host, &name.v4.sin_addr) != 1)
-			return -EINVAL;
+		err = uv_ip4_addr(a->host[0] ? a->host : "0.0.0.0", a->port, &name.v4);
 	} else {
-		name.v6.sin6_port = htons((uint16_t)a->port);
-		name.v6.sin6_addr = in6addr_any;
-		if (a->host[0] && inet_pton(AF_INET6, a->host, &name.v6.sin6_addr) != 1)
-			return -EINVAL;
-		err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only);
+		err = uv_ip6_addr(a->host[0] ? a->host : "::", a->port, &name.v6);
+		err = err ? err : set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only);
 	}
 	/* For tcp it means: in spite of connections in TIME_WAIT (socket(7)). */
 	if (!err && (a->kind == ADDRESS_TCP || wish->reuse_address))

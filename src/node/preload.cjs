@@ -148,10 +148,14 @@ function tellOwnSockets() {
 			tellListening(this);
 		return result;
 	};
-	// A socket that sends before it is bound is bound so too, to port 0: it serves nobody.
+	// A socket that sends before it is bound is bound so too, to any port: it serves nobody.
 	dgram.Socket.prototype.bind = function (options, ...rest) {
-		if (options && (options.exclusive || options.reusePort) && options.port)
-			this.once('listening', () => tellListening(this));
+		const isImplicit = options && options.exclusive && options.port === 0;
+		if (!isImplicit)
+			this.prependOnceListener('listening', () => {
+				if (!asked.has(this))
+					tellListening(this);
+			});
 		return bind.call(this, options, ...rest);
 	};
 }

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { MAX_KEY = 4096 };
+
 /* ---- sending ---- */
 
 static void mark_dirty(struct umbel_worker *w)
@@ -28,6 +30,14 @@ static void end_it(struct umbel_worker *w)
 	worker_happens(w, WORKER_END);
 }
 
+/* What is ours to say comes on top of the user's queue, so much at the most. */
+static bool has_stopped_reading(const struct channel *c)
+{
+	size_t users = c->max_queue > c->max_message ? c->max_queue : c->max_message;
+
+	return c->out_bytes > users + c->max_message;
+}
+
 /* An internal message without memory is a broken promise to the worker: end it rather than hang it. */
 void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags)
 {
@@ -35,6 +45,8 @@ void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd,
 		return;
 	if (!text || channel_send(&w->channel, text, len, fd, CHANNEL_URGENT | flags) < 0)
 		end_it(w);
+	else if (has_stopped_reading(&w->channel))
+		dialogue_breach(w, "it asks and does not read the answers");
 	else
 		mark_dirty(w);
 }
@@ -189,6 +201,8 @@ void dialogue_tell_closed(struct umbel_worker *w)
 
 static void on_socket_question(struct umbel_worker *w, const struct node_message *m)
 {
+	if (strlen(m->key) > MAX_KEY)
+		return; /* Node's are short: "6:ADDRESS:PORT" */
 	if (m->type == NODE_SOCKET_GET_COUNT)
 		dialogue_reply(w, node_encode_socket_count(m->key, accounts_count(&w->accounts, m->key)));
 	else if (accounts_await(&w->accounts, m->key) == 0)

@@ -56,6 +56,16 @@ int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd)
 	return err;
 }
 
+unsigned handoff_lent_count(const struct umbel_worker *w)
+{
+	const struct handoff *h;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (h, &w->handoffs, link)
+		count += h->query >= 0;
+	return count;
+}
+
 /* ---- to the worker ---- */
 
 bool handoff_has_lane(const struct umbel_worker *w)

@@ -28,6 +28,8 @@ void handoff_remove(struct umbel_worker *w, struct handoff *h);
 /* A user's message with its descriptor, which is taken on success. 0 or -errno as channel_send(). */
 int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd);
 
+unsigned handoff_lent_count(const struct umbel_worker *w); /* shared sockets that it has not acknowledged */
+
 bool handoff_has_lane(const struct umbel_worker *w);
 void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without memory it gets none */
 

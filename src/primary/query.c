@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 enum {
-	MAX_SEATS = 64,   /* addresses that one worker may serve */
+	MAX_SEATS = 64,   /* addresses that one worker may serve; sockets on their way to it */
 	MAX_DATA = 65536, /* bytes of `data`, which goes to every worker of the address */
 };
 
@@ -78,6 +78,8 @@ static int unix_address(const struct node_query *q, struct address *ret)
 static int query_address(const struct node_query *q, struct address *ret)
 {
 	memset(ret, 0, sizeof(*ret));
+	if (q->is_bad)
+		return -EINVAL;
 	if (q->fd >= 0)
 		return 0;
 	switch (q->family) {
@@ -179,7 +181,9 @@ static int make_second_key(const struct umbel_worker *w, const struct node_query
 
 static int may_have(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
 {
-	if (count_seats(c, w) >= MAX_SEATS)
+	if (m->query.is_bad)
+		return -EINVAL;
+	if (count_seats(c, w) >= MAX_SEATS || handoff_lent_count(w) >= MAX_SEATS)
 		return -EMFILE;
 	if (m->data && json_dumpb(m->data, NULL, 0, JSON_ENCODE_ANY) > MAX_DATA)
 		return -EMSGSIZE;

@@ -63,21 +63,10 @@ static int free_inspect_port(const struct cluster *c, int base)
 	}
 }
 
-/* Node's own words in argv, when it is called by its name. Of a script they are the script's. */
-static int give_inspect_port(struct start *s)
+static int give_it_in_argv(struct start *s, int at)
 {
-	struct umbel_worker *w = s->w;
-	int base, at = 0, count = 0;
+	int count = 0;
 
-	if (w->kind != KIND_NODE || !s->argv[0])
-		return 0;
-	base = kind_is_node_itself(s->path) ? inspect_port(s->argv + 1, &at) : 0;
-	if (!base)
-		base = inspect_port_of_text(environment_value(s->env, "NODE_OPTIONS"));
-	if (!base)
-		return 0;
-	w->inspect_port = free_inspect_port(w->cluster, base);
-	snprintf(s->inspect_option, sizeof(s->inspect_option), "--inspect-port=%d", w->inspect_port);
 	while (s->argv[count])
 		count++;
 	s->inspected = calloc((size_t)count + 2, sizeof(*s->inspected));
@@ -87,6 +76,42 @@ static int give_inspect_port(struct start *s)
 	s->inspected[at + 1] = s->inspect_option;
 	memcpy(s->inspected + at + 2, s->argv + at + 1, (size_t)(count - at) * sizeof(*s->argv));
 	return 0;
+}
+
+static int give_it_in_environment(struct start *s, const char *options)
+{
+	char *entry;
+
+	if (asprintf(&entry, "NODE_OPTIONS=%s %s", options, s->inspect_option) < 0)
+		return -ENOMEM;
+	for (char **e = s->env; *e; e++)
+		if (*e + strlen("NODE_OPTIONS=") == options) {
+			free(*e);
+			*e = entry;
+			break;
+		}
+	return 0;
+}
+
+/* As in Node's cluster. A script that begins with #!node has no words of Node's in argv. */
+static int give_inspect_port(struct start *s)
+{
+	struct umbel_worker *w = s->w;
+	const char *options = environment_value(s->env, "NODE_OPTIONS");
+	bool is_script = !kind_is_node_itself(s->path);
+	int base = 0, at = 0;
+
+	if (w->kind != KIND_NODE || !s->argv[0])
+		return 0;
+	if (!is_script)
+		base = inspect_port(s->argv + 1, &at);
+	if (!base)
+		base = inspect_port_of_text(options);
+	if (!base)
+		return 0;
+	w->inspect_port = free_inspect_port(w->cluster, base);
+	snprintf(s->inspect_option, sizeof(s->inspect_option), "--inspect-port=%d", w->inspect_port);
+	return is_script ? give_it_in_environment(s, options) : give_it_in_argv(s, at);
 }
 
 static int build_environment(struct start *start)

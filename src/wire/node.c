@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,14 +57,17 @@ static int get_int(const json_t *object, const char *name, int64_t low, int64_t 
 		   int64_t *ret)
 {
 	const json_t *value = json_object_get(object, name);
+	int64_t number;
 
 	*ret = none;
+	if (json_is_real(value) && !(fabs(json_real_value(value)) < 0x1p63))
+		return -EINVAL;
 	if (!value || json_is_null(value) || json_is_false(value))
 		return 0;
-	if (!json_is_integer(value) || json_integer_value(value) < low ||
-	    json_integer_value(value) > high)
+	number = json_is_real(value) ? (int64_t)json_real_value(value) : json_integer_value(value);
+	if (!json_is_number(value) || number < low || number > high || json_number_value(value) != (double)number)
 		return -EINVAL;
-	*ret = json_integer_value(value);
+	*ret = number;
 	return 0;
 }
 
@@ -96,11 +100,11 @@ static int get_family(const json_t *object, enum node_family *ret)
 
 	if (!value || json_is_null(value))
 		*ret = NODE_FD;
-	else if (json_is_integer(value) && json_integer_value(value) == 4)
+	else if (json_is_number(value) && json_number_value(value) == 4)
 		*ret = NODE_TCP4;
-	else if (json_is_integer(value) && json_integer_value(value) == 6)
+	else if (json_is_number(value) && json_number_value(value) == 6)
 		*ret = NODE_TCP6;
-	else if (json_is_integer(value) && json_integer_value(value) == -1)
+	else if (json_is_number(value) && json_number_value(value) == -1)
 		*ret = NODE_PIPE;
 	else if (json_is_string(value) && strcmp(json_string_value(value), "udp4") == 0)
 		*ret = NODE_UDP4;
@@ -111,8 +115,7 @@ static int get_family(const json_t *object, enum node_family *ret)
 	return 0;
 }
 
-/* The address, which of an abstract path has a NUL before its name. One with a NUL elsewhere is an error of
- * that listen() only: an address that nobody has. */
+/* The address, which of an abstract path has a NUL before its name. One with a NUL elsewhere nobody has. */
 static int get_path(const json_t *object, struct node_query *q)
 {
 	const json_t *value = json_object_get(object, "address");
@@ -123,23 +126,39 @@ static int get_path(const json_t *object, struct node_query *q)
 		return get_string(object, "address", &q->address);
 	q->is_abstract = len > 0 && text[len - 1] == '/' &&
 			 len + 1 + strlen(text + len + 1) == json_string_length(value);
-	q->address = q->is_abstract ? text + len + 1 : "\\0";
+	if (!q->is_abstract)
+		return -EINVAL;
+	q->address = text + len + 1;
 	return 0;
 }
 
-static int decode_query(const json_t *object, struct node_query *q)
+/* The program's own words, as listen() took them: Node passes on `backlog: 1.5`. */
+static int get_backlog(const json_t *object, int *ret)
+{
+	const json_t *value = json_object_get(object, "backlog");
+	double number = json_number_value(value);
+
+	if (!json_is_number(value))
+		return get_small(object, "backlog", INT_MIN, INT_MAX, 0, ret);
+	*ret = number >= INT_MAX ? INT_MAX : number <= INT_MIN ? INT_MIN : (int)number;
+	return 0;
+}
+
+/* Whatever stands in a question is the program's, and costs no more than an answer. */
+static void decode_query(const json_t *object, struct node_query *q)
 {
 	int err = get_path(object, q);
 
+	q->port = q->fd = -1;
 	err = err ? err : get_family(object, &q->family);
 	err = err ? err : get_small(object, "port", -1, 65535, -1, &q->port);
 	err = err ? err : get_small(object, "fd", -1, INT_MAX, -1, &q->fd);
 	err = err ? err : get_small(object, "index", 0, INT_MAX, 0, &q->index);
 	err = err ? err : get_small(object, "flags", 0, INT_MAX, 0, &q->flags);
-	err = err ? err : get_small(object, "backlog", INT_MIN, INT_MAX, 0, &q->backlog);
+	err = err ? err : get_backlog(object, &q->backlog);
+	q->is_bad = err;
 	q->readable_all = json_is_true(json_object_get(object, "readableAll"));
 	q->writable_all = json_is_true(json_object_get(object, "writableAll"));
-	return err;
 }
 
 static int decode_reply(struct node_message *m)
@@ -213,7 +232,8 @@ static int decode_fields(struct node_message *m)
 	switch (m->type) {
 	case NODE_QUERY:
 	case NODE_LISTENING:
-		return decode_query(m->tree, &m->query);
+		decode_query(m->tree, &m->query);
+		return 0;
 	case NODE_REPLY:
 		return decode_reply(m);
 	case NODE_CLOSE:
@@ -234,6 +254,53 @@ static int decode_fields(struct node_message *m)
 	}
 }
 
+static unsigned surrogate_at(const char *text, size_t len)
+{
+	unsigned code;
+
+	if (len < 6 || sscanf(text, "\\u%4x", &code) != 1)
+		return 0;
+	return code >= 0xd800 && code <= 0xdfff ? code : 0;
+}
+
+/* Half a pair has no UTF-8, and jansson refuses it. As everywhere else in Node it becomes U+FFFD. */
+static void replace_lone_surrogates(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned first, second;
+
+		if (text[i] != '\\')
+			continue;
+		first = surrogate_at(text + i, len - i);
+		second = first && first < 0xdc00 && i + 6 < len ? surrogate_at(text + i + 6, len - i - 6) : 0;
+		if (second >= 0xdc00)
+			i += 11;
+		else if (first)
+			memcpy(text + i + 2, "fffd", 4);
+		else
+			i++; /* what is escaped is not looked at */
+	}
+}
+
+/* What Node reads and jansson does not, in the words of a program: half a surrogate pair, and integers of more
+ * than 64 bits. */
+static json_t *load_leniently(const char *text, size_t len, json_error_t *error)
+{
+	char *copy = malloc(len + 1);
+	json_t *tree;
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	replace_lone_surrogates(copy, len);
+	tree = json_loadb(copy, len, JSON_ALLOW_NUL, error);
+	if (!tree)
+		tree = json_loadb(copy, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, error);
+	free(copy);
+	return tree;
+}
+
 int node_decode(const char *text, size_t len, struct node_message *ret)
 {
 	struct node_message m = {.seq = -1, .ack = -1, .lane = -1};
@@ -241,6 +308,8 @@ int node_decode(const char *text, size_t len, struct node_message *ret)
 	int err;
 
 	m.tree = json_loadb(text, len, JSON_ALLOW_NUL, &error);
+	if (!m.tree)
+		m.tree = load_leniently(text, len, &error);
 	if (!m.tree)
 		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
 	err = decode_fields(&m);

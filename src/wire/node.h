@@ -65,6 +65,7 @@ struct node_query {
 	enum node_family family;
 	int port, fd; /* -1: none */
 	int index, flags, backlog;
+	bool is_bad;      /* it cannot be meant: EINVAL */
 	bool readable_all, writable_all; /* the file of a unix socket, for everybody */
 };
 

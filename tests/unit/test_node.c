@@ -2,11 +2,13 @@
 #include "wire/node.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -126,7 +128,8 @@ static void test_replies(void **state)
 	node_message_finish(&m);
 }
 
-static void test_bad_messages(void **state)
+/* Whatever a program says to listen() costs an answer, not the worker. */
+static void test_bad_questions(void **state)
 {
 	static const char *const bad[] = {
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":65536,\"addressType\":4}",
@@ -135,6 +138,72 @@ static void test_bad_messages(void **state)
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":5}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":{}}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":4,\"address\":7}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"fd\":3.5,\"addressType\":null}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"fd\":1099511627776,\"addressType\":null}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"address\":\"/a\\u0000b\",\"addressType\":-1}",
+	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"address\":\"/\\u0000b\\u0000\",\"addressType\":-1}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct node_message m = decode(bad[i]);
+
+		assert_int_equal(m.type, NODE_QUERY);
+		assert_true(m.query.is_bad);
+		node_message_finish(&m);
+	}
+}
+
+static void expect_backlog(const char *written, int backlog)
+{
+	char text[256];
+	struct node_message m;
+
+	snprintf(text, sizeof(text), "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":4,"
+		 "\"backlog\":%s,\"data\":[1],\"seq\":1}", written);
+	m = decode(text);
+	assert_false(m.query.is_bad);
+	assert_int_equal(m.query.backlog, backlog);
+	node_message_finish(&m);
+}
+
+static void test_odd_numbers(void **state)
+{
+	(void)state;
+	expect_backlog("1.5", 1);
+	expect_backlog("10000000000000000000", INT_MAX);
+	expect_backlog("-1e300", INT_MIN);
+	expect_backlog("5000000000", INT_MAX);
+}
+
+static void expect_address(const char *written, const char *address, bool is_abstract)
+{
+	char text[256];
+	struct node_message m;
+
+	snprintf(text, sizeof(text), "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":-1,"
+		 "\"address\":\"%s\"}", written);
+	m = decode(text);
+	assert_false(m.query.is_bad);
+	assert_string_equal(m.query.address, address);
+	assert_int_equal(m.query.is_abstract, is_abstract);
+	node_message_finish(&m);
+}
+
+static void test_odd_addresses(void **state)
+{
+	(void)state;
+	expect_address("/home/a/\\u0000name", "name", true);
+	expect_address("/a\\ud800b", "/a\xef\xbf\xbd" "b", false);
+	expect_address("/a\\udc00", "/a\xef\xbf\xbd", false);
+	expect_address("/a\\ud800\\ud800\\udc00", "/a\xef\xbf\xbd\xf0\x90\x80\x80", false);
+	expect_address("/a\\\\ud800\\ud83d\\ude00", "/a\\ud800\xf0\x9f\x98\x80", false);
+	expect_address("/a\\\\ud800\\ud800", "/a\\ud800\xef\xbf\xbd", false);
+}
+
+static void test_bad_messages(void **state)
+{
+	static const char *const bad[] = {
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\"}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"close\",\"key\":7}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}",
@@ -262,7 +331,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_lines),        cmocka_unit_test(test_query),
 	    cmocka_unit_test(test_families),     cmocka_unit_test(test_replies),
-	    cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_unknown_is_dropped),
+	    cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_bad_questions),
+	    cmocka_unit_test(test_odd_numbers),  cmocka_unit_test(test_odd_addresses),
+	    cmocka_unit_test(test_unknown_is_dropped),
 	    cmocka_unit_test(test_own_messages), cmocka_unit_test(test_ready_there_and_back),
 	    cmocka_unit_test(test_encode),
 	};
