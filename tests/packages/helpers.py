@@ -15,6 +15,9 @@ HERE = Path(__file__).resolve().parent
 # What check_run() checks; table.py says it in full.
 BOTH = "serves, reloads, stops"
 
+# A successor that finds the port taken has to say so within it.
+SOAK = ("--soak", "20s")
+
 
 def row(program, checked, package=None, result="works", remark=None):
     """Marks a test as a part of a program's line in docs/PROGRAMS.md: what was checked; the package that it is
@@ -82,6 +85,12 @@ def check_both_serve(run, port, path="/", count=20):
 def reload(run, *options):
     done = verb(run, "reload", "app", *options)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def own_primary(umbel, port, file, *options):
+    """A program that umbel only keeps alive: it forks its workers itself."""
+    return umbel("-n", 1, "--name", "app", "--share", "none", "--env", f"PORT={port}", *options, "--", "node", file,
+                 cwd=HERE)
 
 
 def check_own_primary(run, served):

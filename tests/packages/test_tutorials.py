@@ -1,11 +1,12 @@
 """Programs as tutorials on cluster print them, as they stand. Under umbel their worker branch runs; what they
 say to their primary is the event `message`, and what the primary did for them umbel does."""
+import os
 import re
 
 import pytest
 from control import Events, verb, why
 from harness import get, is_refused, wait_until
-from helpers import BOTH, HERE, check_own_primary, check_run, row
+from helpers import BOTH, HERE, SOAK, check_own_primary, check_run, own_primary, row
 
 # name: (file, how a page tells the pid)
 PROGRAMS = {
@@ -111,11 +112,12 @@ def test_its_handler_runs(start):
 
 @row("two files: `primary.mjs`", "it forks without asking whether it is the primary: as a worker it throws, and umbel "
      "gives up after five ends", result="does not work",
-     remark="Way round: name the workers' file, the line above")
+     remark="Way round: name `index.mjs`")
 def test_a_file_that_is_only_a_primary(start, port):
     run = start("two_files/primary.mjs", listening=0)
     assert run.wait() == 1
     assert run.find("TypeError: cluster.setupPrimary is not a function")
+    assert run.find("slot [12] failed: 5 workers in a row")
     assert is_refused(port)
 
 
@@ -146,9 +148,10 @@ def test_nobody_passes_it_on(start, port):
 
 @row("a value told to all workers, by its own primary", "both of its workers serve and hear of it; a reload is "
      "undone (4), because its successor finds the port taken; stops with 0, nothing left",
-     remark="`umbel run --share none -n 1 -- node app.js`")
+     remark="`umbel run --share none -n 1 --soak 20s -- node app.js`")
 def test_its_own_primary_passes_it_on(umbel, port):
-    run = own_primary(umbel, port, "broadcast.js")
+    run = own_primary(umbel, port, "tutorials/broadcast.js", *SOAK)
+    wait_until(lambda: serve_both(port), "both of its workers")
 
     def know():
         bodies = {get(port) for _ in range(4)}
@@ -159,24 +162,19 @@ def test_its_own_primary_passes_it_on(umbel, port):
     check_own_primary(run, know)
 
 
+@pytest.mark.skipif(os.cpu_count() < 2, reason="it forks one worker for each CPU")
 @row("respawn on exit, by its own primary", "both of its workers serve; a reload succeeds after a gap; stops with 0, "
      "nothing left", result="works, but for the reload",
      remark="Its successor forks workers until its predecessor leaves the port, so umbel takes it for ready; nobody "
             "serves meanwhile")
 def test_its_own_primary_respawns(umbel, port):
-    run = own_primary(umbel, port, "respawn.js")
+    run = own_primary(umbel, port, "tutorials/respawn.js")
+    wait_until(lambda: serve_both(port), "both of its workers")
     done = verb(run, "reload", "app")
     assert done.returncode == 0, done.stdout + done.stderr
     wait_until(lambda: serve_both(port), "both of the successor's workers")
     assert run.find("EADDRINUSE")
     assert run.stop() == 0
-
-
-def own_primary(umbel, port, file):
-    run = umbel("-n", 1, "--name", "app", "--share", "none", "--env", f"PORT={port}", "--", "node", f"tutorials/{file}",
-                cwd=HERE)
-    wait_until(lambda: serve_both(port), "both of its workers")
-    return run
 
 
 def serve_both(port):
