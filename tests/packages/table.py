@@ -13,7 +13,7 @@ HEAD = """# Programs
 
 Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages come
 from npm, in the versions of [package-lock.json](../tests/packages/package-lock.json)) and writes this page.
-The shortest of them, Express and Koa among them, also run in `make test`
+Express, Koa, an ES module and a tutorial's program run in `make test` too, some ten seconds on an idle machine
 ([test_node_apps.py](../tests/scenario/test_node_apps.py)).
 
 {how}
