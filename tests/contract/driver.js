@@ -3,8 +3,8 @@
 // tests, beside tests/programs/driver.c, which speaks the same and is a primary of libumbel.
 //
 // Commands, a JSON array on each line of stdin:
-//   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy, env,
-//             debugPort}]   the last: this process's own, from which those of the workers count up
+//   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy,
+//             env, debugPort}]   the last: of this process; those of the workers count up from it
 //   ["fork", {env}]   ["send", ID, JSON]   ["disconnect", ID]   ["disconnect"]   ["kill", ID, "SIGTERM"]
 //   ["hand", ID, PORT, JSON]   the next connection to 127.0.0.1:PORT goes to the worker with JSON
 //   ["give", ID, "server"|"udp", JSON]   a new socket on a port of 127.0.0.1 goes to the worker with JSON

@@ -1,5 +1,6 @@
 'use strict';
-// Does what messages tell it, each [VERB, ARGUMENT]. What it has to say it says by messages: "ready" first.
+// Does what messages tell it, each [VERB, ARGUMENT], and says by messages what it has to say. "ready"
+// comes first.
 const cluster = require('cluster');
 const dgram = require('dgram');
 const fs = require('fs');
@@ -39,7 +40,8 @@ const verbs = {
 	pid: () => process.send(process.pid),
 
 	// What keeps it alive, or lets it end as it likes, once it has no channel any more.
-	connect: (port) => net.connect(port, '127.0.0.1', () => process.send('connected')).on('error', () => {}),
+	connect: (port) => net.connect(port, '127.0.0.1', () => process.send('connected'))
+		.on('error', () => {}),
 	// Exits with 0 if 'disconnect' came late enough: not before the primary has said that it knows.
 	'disconnect and exit': () => {
 		let code = 1;

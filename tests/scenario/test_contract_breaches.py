@@ -1,5 +1,5 @@
-"""Contract: what kills a primary of Node's, and what it does wrong (NODE_PROTOCOL.md 3.13 and 2.13), costs
-ours at most the worker that did it. More of the kind: test_channel.py, test_regressions.py, test_handoff.py."""
+"""Contract: what kills a primary of Node's, and what it does wrong, costs ours at most the worker that did
+it. More of the kind: test_channel.py, test_regressions.py, test_handoff.py."""
 import sys
 
 import pytest
@@ -7,8 +7,8 @@ from contract import start_primary  # noqa: F401
 from harness import wait_until
 from test_contract_disconnect import LEFT, connect
 
-BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_types", "wrong_key", "spare_ack",
-            "spare_nack", "no_message", "count_of_no_key", "close_of_no_key"]
+BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_types", "wrong_key",
+            "spare_ack", "spare_nack", "no_message", "count_of_no_key", "close_of_no_key"]
 # And what is answered.
 HARMLESS = {"duplicate_keys": [], "no_act": [], "unknown_act": [], "unknown_command": [],
             "spare_accepted": [], "spare_close": [], "as_primary": [], "told_to_leave": [],
@@ -52,7 +52,7 @@ def breaches(primary):
     return [text for text in primary.output("stderr") if text.startswith(BREACH)]
 
 
-# ---- 3.13: what a worker says ----
+# ---- what a worker says ----
 
 @pytest.mark.parametrize("kind", BREACHES)
 def test_a_breach_ends_its_worker(raw, kind):
@@ -86,7 +86,7 @@ def test_nonsense_is_not_heard(raw, kind):
 
 
 def test_answers_about_sockets_that_are_none(raw):
-    """NODE_SOCKET_GET_COUNT and NODE_SOCKET_NOTIFY_CLOSE are answered, so that close() of a server ends."""
+    """NODE_SOCKET_GET_COUNT and NODE_SOCKET_NOTIFY_CLOSE are answered, so that a server's close() ends."""
     primary, [worker], port = raw(1)
     key = {"key": "no such key"}
     worker.send(["do", "count_of_nothing"])
@@ -118,11 +118,11 @@ def test_accepted_twice(raw):
     assert not breaches(primary)
 
 
-# ---- 2.13: the faults of Node's primary ----
+# ---- the faults of Node's primary ----
 
 @pytest.mark.parametrize("way", ["nack", "refuse"])
 def test_nack_of_a_connection(raw, way):
-    """2.13.3: another worker serves the client, and the one that had no room is given others."""
+    """Another worker serves the client, and the one that had no room is given others."""
     primary, workers, port = raw()
     assert workers[0].ask(["next", way]) == "as told"
     assert "" not in [told(port) for _ in range(3)]
@@ -132,7 +132,7 @@ def test_nack_of_a_connection(raw, way):
 
 
 def test_nack_by_the_only_worker(raw):
-    """2.13.3, 2.13.4: then the connection is closed, not offered for ever, and it is given the next."""
+    """Then the connection is closed, not offered for ever, and it is given the next."""
     primary, [worker], port = raw(1)
     for way in ("nack", "refuse"):
         assert worker.ask(["next", way]) == "as told"
@@ -143,7 +143,7 @@ def test_nack_by_the_only_worker(raw):
 
 @pytest.mark.parametrize("kind", ["server", "udp"])
 def test_a_descriptor_that_is_never_acknowledged(raw, kind):
-    """2.13.5: it holds up neither messages nor disconnect."""
+    """It holds up neither messages nor disconnect."""
     primary, [worker], port = raw(1)
     assert worker.ask(["next", "mute"]) == "as told"
     worker.give(kind, "for you")
@@ -154,7 +154,7 @@ def test_a_descriptor_that_is_never_acknowledged(raw, kind):
 
 
 def test_death_with_a_descriptor_on_its_way(raw):
-    """2.13.2: disconnect is told, not only exit."""
+    """Disconnect is told, not only exit."""
     primary, [worker], port = raw(1)
     assert worker.ask(["next", "mute"]) == "as told"
     worker.give("server", "for you")
@@ -164,7 +164,7 @@ def test_death_with_a_descriptor_on_its_way(raw):
 
 
 def test_death_with_connections_on_their_way(raw):
-    """2.13.1: another worker serves them."""
+    """Another worker serves them."""
     primary, (dying, good), port = raw()
     assert dying.ask(["next", "mute"]) == "as told"
     with connect(port) as first, connect(port) as second:

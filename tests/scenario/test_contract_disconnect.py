@@ -170,7 +170,7 @@ def test_worker_no_exit(both):
 
 
 def test_worker_no_exit_for_ever(start_primary):
-    """What Node has not: one that has drained gets the signal to stop, and a last one after its grace."""
+    """What Node has not: one that has drained gets the stop signal, and SIGKILL after its grace."""
     primary = start_primary("umbel")
     for signal in ("SIGTERM", "SIGKILL"):
         [worker] = obey(primary, grace_ms=25000 if signal == "SIGTERM" else 500,

@@ -12,11 +12,11 @@ from test_contract_disconnect import LEFT, connect
 HELLO = "hello from the worker"
 
 
-def start(primary, count=1, **settings):
-    workers = primary.start("handles.js", count=count, **settings)
-    for worker in workers:
-        assert worker.message() == "ready"
-    return workers if count > 1 else workers[0]
+def start(primary, **settings):
+    """Our preload would tell the primary of servers that are the worker's own."""
+    [worker] = primary.start("handles.js", preload=False, **settings)
+    assert worker.message() == "ready"
+    return worker
 
 
 def serve(worker, way):
@@ -246,7 +246,7 @@ def test_disconnect_with_sockets_sent(both):
     assert both(scenario)["result"] == list(LEFT)
 
 
-# ---- NODE_PROTOCOL 2.13: where Node's primary fails ----
+# ---- where Node's primary fails ----
 
 def test_killed_with_a_descriptor_on_its_way(start_primary):
     """A worker dies before it took a socket: it is told as disconnected as well (by Node: never), and

@@ -224,7 +224,7 @@ def test_process_disconnect(both):
 
 
 def test_worker_forced_exit(both):
-    """One that was disconnected exits when and how it likes; one that parts without a word must, with 0."""
+    """One that was disconnected exits when and how it likes; one that parts must at once, with 0."""
     def scenario(primary):
         asked, parted = obey(primary, 2)
         for worker in (asked, parted):

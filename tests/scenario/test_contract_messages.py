@@ -3,8 +3,9 @@ Node's own."""
 from contract import both, primary, start_primary  # noqa: F401
 
 
-def start(primary, **settings):
-    [worker] = primary.start("messages.js", **settings)
+def start(primary):
+    """Our preload would tell the primary of servers that are the worker's own."""
+    [worker] = primary.start("messages.js", preload=False)
     assert worker.message() == "ready"
     return worker
 
@@ -72,7 +73,7 @@ def test_send_utf8(both):
 
 
 def test_internal(both):
-    """A command that begins with NODE_ is nobody's message; NODE_ alone is, and one that has it inside."""
+    """A command that begins with NODE_ is nobody's message; NODE_ alone, or inside, is one."""
     internal = [{"cmd": "NODE_WHATEVER"}, {"cmd": "NODE_CLUSTER_", "act": "online"}]
     users = [{"cmd": "NODE_"}, {"cmd": "MY_NODE_X"}, {"cmd": 7}, ["NODE_X"], "NODE_X", {"CMD": "NODE_X"}]
 
