@@ -2,6 +2,7 @@
  *
  *     self.c     its life: opening, the loop, leaving
  *     talk.c     what it says to the primary and hears from it
+ *     sent.c     messages with descriptors, until the primary has them
  *     serving.c  its addresses and their connections
  *     shared.c   sockets that came with the answer: it accepts, or gives udp to the program
  */
@@ -71,7 +72,8 @@ struct self {
 	long grace_ms; /* for what is served when the primary is gone */
 	bool waits_to_be_ready; /* the primary knows that listening is not enough */
 	bool libumbel_primary; /* it announced the channel as UMBEL_CHANNEL, or gave us a lane */
-	unsigned unacked;      /* descriptors sent */
+	TAILQ_HEAD(, sent) sent; /* messages with descriptors */
+	unsigned sent_count;
 	int64_t refused[MAX_REFUSED]; /* newconns whose descriptor was lost: refused after a while */
 	unsigned refused_count;
 	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */
@@ -97,6 +99,12 @@ void talk_send(struct self *s, char *text); /* an internal message; takes the te
 void talk_flush(struct self *s);
 void talk_on_channel(struct self *s);
 void talk_tell_closed(struct self *s); /* if the primary waits for that: its sockets that are closed by now */
+
+/* ---- sent.c ---- */
+
+int sent_add(struct self *s, char *text, size_t len, int fd); /* takes both on success; as channel_send() */
+int sent_answered(struct self *s, bool arrived);              /* ACK or NACK; -EPROTO: of nothing */
+void sent_forget_all(struct self *s);                         /* once the channel is closed */
 
 /* ---- serving.c ---- */
 

@@ -37,6 +37,7 @@ void self_part(struct self *s)
 		return;
 	epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->channel.fd, NULL);
 	channel_close(&s->channel);
+	sent_forget_all(s);
 }
 
 static void arm(int timer, long ms)
@@ -314,6 +315,7 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 	s->leave_seq = -1;
 	TAILQ_INIT(&s->listens);
 	accounts_init(&s->accounts);
+	TAILQ_INIT(&s->sent);
 	err = open_descriptors(s, channel);
 	if (err) {
 		self_close(s);
@@ -349,6 +351,7 @@ void self_close(struct self *s)
 	}
 	accounts_finish(&s->accounts);
 	channel_close(&s->channel);
+	sent_forget_all(s);
 	fd_close(&s->lane);
 	fd_close(&s->timer);
 	fd_close(&s->again);

@@ -52,9 +52,9 @@ int self_send(struct self *s, const char *json, size_t len, int fd)
 		if (!head)
 			return -ENOTSUP;
 		text = node_encode_user_handle(head, json, len, &len);
-		err = text ? channel_send(&s->channel, text, len, fd, 0) : -ENOMEM;
-		free(text);
-		s->unacked += !err;
+		err = text ? sent_add(s, text, len, fd) : -ENOMEM;
+		if (err)
+			free(text);
 	}
 	s->wants_writable |= err == -EAGAIN;
 	return err;
@@ -175,12 +175,8 @@ static int on_line(struct self *s, const char *line, size_t len)
 
 	if (err)
 		return err;
-	if (l.kind == NODE_LINE_ACK || l.kind == NODE_LINE_NACK) {
-		if (s->unacked == 0)
-			return -EPROTO;
-		s->unacked--;
-		return 0;
-	}
+	if (l.kind == NODE_LINE_ACK || l.kind == NODE_LINE_NACK)
+		return sent_answered(s, l.kind == NODE_LINE_ACK);
 	if (l.has_fd)
 		fd = channel_take_fd(&s->channel);
 	if (l.kind == NODE_LINE_INTERNAL) {

@@ -27,12 +27,13 @@ class Worker:
             env={**os.environ, "NODE_CHANNEL_FD": str(theirs.fileno()), "NODE_UNIQUE_ID": "1", **(env or {})},
             **popen)
         theirs.close()
-        self.rest, self.seq, self.seqs = b"", 0, []
+        self.rest, self.seq, self.seqs, self.fds = b"", 0, [], []
 
     def read(self, act=None):
         """The next message; it has to be of that kind. None: the end."""
         while b"\n" not in self.rest:
-            chunk = self.channel.recv(1 << 16)
+            chunk, fds, _, _ = socket.recv_fds(self.channel, 1 << 16, 8)
+            self.fds += fds
             if not chunk:
                 assert self.rest == b"" and act is None
                 return None
@@ -289,6 +290,24 @@ def test_a_lost_descriptor_of_a_message(worker):
     assert w.read() == ACK
     assert w.read() == {"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": "text"}  # it comes back
     ours.close()
+    w.channel.close()
+    assert w.end() == (0, "")
+
+
+@pytest.mark.parametrize("losses", [0, 3, 4])
+def test_the_primary_is_out_of_descriptors(worker, losses):
+    """A message whose descriptor did not arrive is sent again, three times, as Node does; the worker keeps
+    its copy until it has arrived, or is given up."""
+    w = worker()
+    w.read("online")
+    w.write({"give": "socket"})
+    for number in range(losses + 1):
+        if number < 4:
+            assert w.read()["msg"] == {"given": "socket"} and len(w.fds) == 1
+            os.close(w.fds.pop())
+            assert w.is_quiet()  # its other end would read the end otherwise
+            w.write(NACK if number < losses else ACK)
+    assert w.read() == {"read": ""}
     w.channel.close()
     assert w.end() == (0, "")
 
