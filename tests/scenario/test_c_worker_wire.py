@@ -12,6 +12,7 @@ import time
 import pytest
 from c_programs import TESTS
 from harness import SANITIZER, SLOW, is_refused
+from node_primary import cpu_seconds
 
 ACK, NACK = {"cmd": "NODE_HANDLE_ACK"}, {"cmd": "NODE_HANDLE_NACK"}
 
@@ -135,6 +136,23 @@ def test_shared_dialogue(serving, port):
         assert serving.is_quiet()
     assert serving.read() is None
     assert serving.end() == (0, "")
+
+
+def test_closed_while_others_listen(worker, port):
+    """The socket lives on elsewhere, with connections: they are no business of this worker any more."""
+    w = worker(f"tcp://127.0.0.1:{port}")
+    w.read("online")
+    with socket.socket() as s, socket.socket() as client:
+        s.bind(("127.0.0.1", port))
+        w.answer(w.read("queryServer"), s.fileno())
+        assert w.read() == ACK
+        w.read("listening")
+        w.write(f"tcp://127.0.0.1:{port}")  # unlisten
+        w.read("close")
+        client.connect(("127.0.0.1", port))
+        assert cpu_seconds(w.process.pid, 0.5) < 0.2
+        w.channel.close()
+        assert w.end() == (0, "")
 
 
 def test_leaves_by_itself(serving, port):
