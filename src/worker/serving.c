@@ -170,7 +170,7 @@ static void set_any_host(struct listen *l, int family)
 {
 	l->both_families = family == AF_INET6;
 	l->address.family = family;
-	strcpy(l->address.host, family == AF_INET6 ? "::" : "0.0.0.0");
+	snprintf(l->address.host, sizeof(l->address.host), "%s", family == AF_INET6 ? "::" : "0.0.0.0");
 }
 
 int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)

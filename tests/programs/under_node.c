@@ -96,7 +96,7 @@ static int bound(int type)
 
 static int port_of(int fd)
 {
-	struct sockaddr_in name;
+	struct sockaddr_in name = {0};
 	socklen_t len = sizeof(name);
 
 	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
