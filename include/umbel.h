@@ -121,13 +121,16 @@ enum umbel_policy {
 	UMBEL_AUTO,   /* UMBEL_RR; UMBEL_SHARED if our environment has NODE_CLUSTER_SCHED_POLICY=none */
 	UMBEL_RR,     /* the primary accepts and hands over, in turn (Node's SCHED_RR) */
 	UMBEL_SHARED, /* every worker accepts from the one socket, whoever wakes first (SCHED_NONE). UDP
-		       * sockets are shared under any policy */
+		       * sockets are shared under any policy. Nobody can steer then: a successor takes
+		       * connections as soon as it listens, also in a canary's trial and before its soak is
+		       * over, its predecessor until it has drained; and none are counted */
 };
 
 enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTART_NEVER };
 
 #define UMBEL_STDIO_MAX 8
-#define UMBEL_STDIO_INHERIT (-1) /* ours of the same number; for stdin /dev/null */
+#define UMBEL_STDIO_INHERIT (-1) /* ours of the same number; for stdin /dev/null; from 3 on only if it is not
+				  * close-on-exec, as libumbel's own are */
 #define UMBEL_STDIO_PIPE (-2)    /* our end: umbel_worker_fd(). From 3 on both ways, a unix stream socket */
 #define UMBEL_STDIO_CHANNEL (-3) /* the channel, at one place; mostly at 3 */
 #define UMBEL_STDIO_NONE (-4)    /* nothing; for 0 to 2 /dev/null (Node's 'ignore') */
@@ -204,7 +207,7 @@ struct umbel_settings {
 /* Opens the cluster. argc and argv are main()'s (kept for workers' argv; the memory stays yours).
  * A worker is one whose environment says so: UMBEL_CHANNEL, or NODE_CHANNEL_FD with NODE_UNIQUE_ID;
  * these are then removed from it. The primary raises its soft descriptor limit to the hard one;
- * workers get the old one back.
+ * workers get the old one back. A closed 0, 1 or 2 becomes /dev/null there.
  * -EPROTO: told to be a worker, but the channel is broken or speaks another serialization. */
 int umbel_open(int argc, char **argv, struct umbel **ret);
 

@@ -1,6 +1,7 @@
 /* The public functions: which role, then that role's own. Also the one place where events are told. */
 #include "umbel.h"
 
+#include "base/fd.h"
 #include "base/parallelism.h"
 #include "facade.h"
 #include "primary/generation.h"
@@ -46,7 +47,8 @@ int private_open_primary(int argc, char **argv, struct umbel **ret)
 
 	if (!u)
 		return -ENOMEM;
-	err = cluster_open(argc, argv, &u->events, &u->reason, &u->cluster);
+	err = fd_fill_standard();
+	err = err ? err : cluster_open(argc, argv, &u->events, &u->reason, &u->cluster);
 	if (err)
 		return open_failed(u, err);
 	*ret = u;

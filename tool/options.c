@@ -182,8 +182,8 @@ static int set_user(struct run *r, const char *text)
 		return complain("--user %s: there is no such user", text);
 	user = user ? user : getpwuid((uid_t)id);
 	r->settings.uid = user ? user->pw_uid : (int64_t)id;
-	if (!r->group_is_set)
-		r->settings.gid = user ? (int64_t)user->pw_gid : -1;
+	if (user && !r->group_is_set)
+		r->settings.gid = (int64_t)user->pw_gid;
 	return 0;
 }
 
@@ -395,6 +395,9 @@ int options_parse(struct run *r, int argc, char **argv)
 	}
 	if (err)
 		return err;
+	if (r->settings.uid >= 0 && r->settings.gid < 0)
+		return complain("--user %lld: nobody has this number, so --group is needed too",
+				(long long)r->settings.uid);
 	if (!argv[optind])
 		return complain("which program? For example: umbel run -- node app.js");
 	r->settings.argv = argv + optind;

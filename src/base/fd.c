@@ -1,6 +1,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -23,6 +24,14 @@ void fd_close_all(const int *fds, size_t count)
 		else
 			close_range((unsigned)fds[i], (unsigned)fds[i] + (unsigned)run - 1, 0);
 	}
+}
+
+int fd_fill_standard(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* the lowest: fd */
+			return -errno;
+	return 0;
 }
 
 int fd_set_nonblocking(int fd, bool on)

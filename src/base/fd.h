@@ -18,6 +18,9 @@ void fd_close(int *fd); /* -1 is fine; sets -1; keeps errno */
 /* Closes them all; a run of neighbouring numbers costs one system call (close_range(2)). */
 void fd_close_all(const int *fds, size_t count);
 
+/* /dev/null where 0, 1 or 2 is not open: else the next descriptor opened would be taken for it. 0 or -errno. */
+int fd_fill_standard(void);
+
 int fd_set_nonblocking(int fd, bool on); /* one system call; 0 or -errno */
 
 #endif

@@ -5,13 +5,15 @@
 //
 // From Node 22.15 on, when the channel is a standard stream (stdio: ['ipc', 'inherit', 'inherit']),
 // this process becomes the program. Otherwise it starts the program and waits: worker.process.pid
-// is then this process, whose death is the program's too, whatever the signal was. Where the
-// primary can be changed, `process.execPath = program` needs no shim.
+// is then this process, whose death is the program's too, at once and whatever the signal was:
+// worker.kill() does not drain, worker.disconnect() does. Where the primary can be changed,
+// `process.execPath = program` needs no shim.
 
 const { accessSync, constants, readFileSync, statSync } = require('fs');
 const { spawnSync } = require('child_process');
 const { constants: { signals } } = require('os');
 const { join } = require('path');
+const { isatty } = require('tty');
 
 // What Node has taken out of process.env; the kernel still has it.
 function initialEnvironment(name) {
@@ -54,9 +56,10 @@ function environment(fd) {
 function start(program, args, channel) {
 	const stdio = channel > 2 ? [0, 1, 2, channel] : [0, 1, 2];
 	const env = { ...environment(Math.min(channel, 3)), UMBEL_SHIM: String(process.pid) };
-	const ignore = () => {};
-	for (const signal of ['SIGINT', 'SIGQUIT', 'SIGHUP']) // a terminal sends them to the program as well
-		process.on(signal, ignore);
+	// A terminal sends these to the program as well, which then ends as it likes.
+	if (isatty(0) || isatty(1) || isatty(2))
+		for (const signal of ['SIGINT', 'SIGQUIT', 'SIGHUP'])
+			process.on(signal, () => {});
 	const { error, status, signal } = spawnSync(program, args, { stdio, env });
 	if (error) {
 		console.error(`umbel-shim: cannot start ${program}: ${error.code}`);

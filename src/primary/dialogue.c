@@ -135,6 +135,8 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 	int family = s ? s->listener.address.family : AF_UNSPEC;
 	struct queued_event *e;
 
+	if (!s && m->query.fd < 0 && m->query.family == NODE_FD)
+		return; /* it names nothing */
 	/* Without one it bound that itself, or has left it since. */
 	if (!s)
 		query_address_text(&m->query, &family, text, sizeof(text));

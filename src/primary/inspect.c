@@ -33,7 +33,8 @@ static int port_of(const char *value, int otherwise)
 static bool takes_a_word(const char *option)
 {
 	static const char *const names[] = {"--inspect-port", "--debug-port", "-r", "--require", "--import",
-					    "--loader", "--experimental-loader", "-C", "--conditions"};
+					    "--loader", "--experimental-loader", "-C", "--conditions",
+					    "--env-file", "--title", "--input-type"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(option, names[i]) == 0)

@@ -134,6 +134,8 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	if ((int)s->policy < UMBEL_AUTO || s->policy > UMBEL_SHARED)
 		return reason_set(r, -EINVAL, "settings.policy is %d: UMBEL_AUTO, UMBEL_RR or UMBEL_SHARED",
 				  (int)s->policy);
+	if (settings_policy(s) == UMBEL_SHARED && s->recycle_connections)
+		return reason_set(r, -EINVAL, "settings.recycle_connections: under UMBEL_SHARED nobody counts them");
 	for (const int *fd = s->pass_fds; fd && *fd != -1; fd++)
 		if (*fd < 0 || fcntl(*fd, F_GETFD) < 0)
 			return reason_set(r, -EINVAL, "settings.pass_fds: descriptor %d is not open", *fd);

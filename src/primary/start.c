@@ -173,6 +173,14 @@ static int open_pipe(struct start *s, int i)
 	return 0;
 }
 
+/* From 3 on what is closed by an exec is nobody's to inherit: each of our own is. */
+static bool may_inherit(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	return fd > 0 && flags >= 0 && (fd < 3 || !(flags & FD_CLOEXEC));
+}
+
 static int open_descriptor(struct start *s, int i, int channel)
 {
 	int setting = s->w->cluster->settings.stdio[i];
@@ -185,7 +193,7 @@ static int open_descriptor(struct start *s, int i, int channel)
 		s->theirs[i] = channel;
 		return 0;
 	case UMBEL_STDIO_INHERIT:
-		if (i > 0 && fcntl(i, F_GETFD) >= 0) {
+		if (may_inherit(i)) {
 			s->theirs[i] = i;
 			return 0;
 		}

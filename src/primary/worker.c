@@ -51,9 +51,10 @@ static void on_gone_told(struct queued_event *e)
 
 /* ---- what is done to it ---- */
 
-/* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish. Marked
+/* Libumbel's umbel_run() has returned by itself when the channel ends: its program may finish; a Node program
+ * ends by itself, with its 'exit' handlers, unless a timer or a connection of its own keeps it. Marked
  * responses need a while until every keep-alive connection has had one. */
-enum { LAST_STEPS_MS = 1000, LAST_READS = 512, CUT_MS = 1500 };
+enum { LAST_STEPS_MS = 1000, NODE_LAST_STEPS_MS = 300, LAST_READS = 512, CUT_MS = 1500 };
 
 /* Its group, and itself: it may have left the group. */
 static void send_signal(const struct umbel_worker *w, int sig)
@@ -120,8 +121,10 @@ static void action_drain(struct umbel_worker *w)
 static void action_signal(struct umbel_worker *w)
 {
 	take_no_more(w);
-	if (w->is_libumbel && w->told_disconnect)
+	if (w->told_disconnect && w->is_libumbel)
 		worker_deadline(w, DEADLINE_SIGNAL, LAST_STEPS_MS);
+	else if (w->told_disconnect && w->kind == KIND_NODE)
+		worker_deadline(w, DEADLINE_SIGNAL, NODE_LAST_STEPS_MS);
 	else
 		say_stop(w);
 }
@@ -284,9 +287,10 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struc
 	char why[PATH_MAX + 128];
 
 	if (d->has_no_program) {
-		snprintf(why, sizeof(why), "cannot start %s: %s: %s", w->cluster->settings.exec
-			 ? w->cluster->settings.exec : "this program", w->exec_step,
-			 strerror(w->exec_error));
+		const char *exec = w->slot->program.exec ? w->slot->program.exec : w->cluster->settings.exec;
+
+		snprintf(why, sizeof(why), "cannot start %s: %s: %s", exec ? exec : "this program",
+			 w->exec_step, strerror(w->exec_error));
 		events_add_failed(w->cluster->events, w, -w->exec_error, why);
 		return;
 	}

@@ -23,7 +23,7 @@ enum worker_deadline {
 	DEADLINE_SOAK,   /* it has been ready for long enough */
 	DEADLINE_PARTED, /* it lives on without its channel */
 	DEADLINE_CUT,    /* its responses were marked for long enough: act:disconnect */
-	DEADLINE_SIGNAL, /* libumbel's last steps after umbel_run() are over: the stop signal */
+	DEADLINE_SIGNAL, /* it has parted and had its last steps: the stop signal */
 	DEADLINE_GRACE,
 	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */

@@ -3,6 +3,7 @@
 #include "worker/parts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,12 +140,17 @@ void serving_free(struct listen *l)
 	free(l);
 }
 
-static struct node_query query_of(const struct address *a)
+/* directory: room for ours, which Node puts before an abstract name. */
+static struct node_query query_of(const struct address *a, char directory[PATH_MAX])
 {
 	struct node_query q = {.port = -1, .fd = -1, .family = NODE_PIPE, .address = a->path};
 	bool ipv6 = a->family == AF_INET6;
 
-	if (a->kind != ADDRESS_UNIX) {
+	if (a->kind == ADDRESS_UNIX && address_is_abstract(a)) {
+		q.is_abstract = true;
+		q.address = a->path + 1;
+		q.directory = getcwd(directory, PATH_MAX) ? directory : "";
+	} else if (a->kind != ADDRESS_UNIX) {
 		q.family = a->kind == ADDRESS_UDP ? (ipv6 ? NODE_UDP6 : NODE_UDP4)
 						  : (ipv6 ? NODE_TCP6 : NODE_TCP4);
 		q.address = a->host[0] ? a->host : NULL;
@@ -155,7 +161,8 @@ static struct node_query query_of(const struct address *a)
 
 static int ask(struct self *s, struct listen *l)
 {
-	struct node_query q = query_of(&l->address);
+	char directory[PATH_MAX];
+	struct node_query q = query_of(&l->address, directory);
 	char *text = node_encode_query("queryServer", &q, s->seq);
 	int err = text ? channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT) : -ENOMEM;
 
@@ -250,16 +257,16 @@ static void listen_failed(struct self *s, struct listen *l, int error)
 
 static void listen_answered(struct self *s, struct listen *l, const struct node_message *m)
 {
+	char directory[PATH_MAX], text[ADDRESS_TEXT_MAX];
 	struct node_query q;
 	struct queued_event *e;
-	char text[ADDRESS_TEXT_MAX];
 
 	if (m->host) {
 		snprintf(l->address.host, sizeof(l->address.host), "%s", m->host);
 		l->address.family = strchr(m->host, ':') ? AF_INET6 : AF_INET;
 		l->address.port = m->port;
 	}
-	q = query_of(&l->address);
+	q = query_of(&l->address, directory);
 	talk_send(s, node_encode_query("listening", &q, s->seq++));
 	address_format(&l->address, text, sizeof(text));
 	e = events_add(s->events, UMBEL_LISTENING, NULL, text, strlen(text));
