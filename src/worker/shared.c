@@ -9,12 +9,12 @@ enum { BACKLOG = 4096 }; /* the kernel caps it (somaxconn) */
 
 /* ---- listening sockets ---- */
 
-/* EXCLUSIVE: of all workers that wait on the socket one is woken. Such an entry cannot be changed, only
- * taken out. */
+/* Not EPOLLEXCLUSIVE: it wakes one worker alone, and when that one is out of descriptors or about to leave
+ * the connection waits for the next one to come. */
 static int watch(struct self *s, struct listen *l)
 {
 	uint64_t source = SOURCE_SHARED | (uint64_t)l->number << 32;
-	int err = self_watch(s, EPOLL_CTL_ADD, l->fd, source, EPOLLIN | EPOLLEXCLUSIVE);
+	int err = self_watch(s, EPOLL_CTL_ADD, l->fd, source, EPOLLIN);
 
 	l->watched = !err;
 	return err;

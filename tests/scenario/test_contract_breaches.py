@@ -7,13 +7,14 @@ from contract import start_primary  # noqa: F401
 from harness import wait_until
 from test_contract_disconnect import LEFT, connect
 
-BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_types", "wrong_key",
+BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_key",
             "spare_ack", "spare_nack", "no_message", "count_of_no_key", "close_of_no_key"]
 # And what is answered.
 HARMLESS = {"duplicate_keys": [], "no_act": [], "unknown_act": [], "unknown_command": [],
             "spare_accepted": [], "spare_close": [], "as_primary": [], "told_to_leave": [],
             "stray_descriptor": [], "many_strays": [], "count_unasked": [],
             "duplicate_query": ["NODE_CLUSTER"], "no_seq": ["NODE_CLUSTER"],
+            "wrong_types": ["NODE_CLUSTER"],
             "no_descriptor": ["NODE_HANDLE_NACK"],
             **dict.fromkeys(["unknown_type", "type_of_number", "regular_file", "regular_server",
                              "regular_dgram", "native", "two_descriptors", "handle_in_handle",
