@@ -115,6 +115,8 @@ int dialogue_breach(struct umbel_worker *w, const char *what)
 {
 	char why[256];
 
+	if (w->broke)
+		return -EPROTO; /* once is enough */
 	snprintf(why, sizeof(why), "broke the protocol: %s", what);
 	events_add_failed(w->cluster->events, w, -EPROTO, why);
 	end_it(w);
@@ -333,7 +335,7 @@ int dialogue_read_lines(struct umbel_worker *w)
 	int r;
 
 	while ((r = channel_next_line(&w->channel, &line, &len)) == 1)
-		if (on_line(w, line, len) < 0)
+		if (on_line(w, line, len) < 0 || w->broke)
 			return -EPROTO;
 	if (r < 0) {
 		char what[96];

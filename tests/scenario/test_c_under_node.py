@@ -330,7 +330,7 @@ def test_primary_dies(node_primary, way, policy, port):
     primary.process.kill()
     primary.process.wait()
     wait_until(lambda: pids_of_program(primary) == {pid}, "the idle worker to leave")
-    assert is_refused(port)
+    wait_until(lambda: is_refused(port), "both to have left the port")
     s.close()
     wait_until(lambda: not marked(primary.token), "the other one to leave")
 
