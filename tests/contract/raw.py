@@ -78,6 +78,30 @@ def close_of_no_key(): say({"cmd": "NODE_SOCKET_NOTIFY_CLOSE"})
 def count_unasked(): say({"cmd": "NODE_SOCKET_COUNT", "key": "x", "count": -1})
 
 
+def count_of_long_key(): say({"cmd": "NODE_SOCKET_GET_COUNT", "key": "x" * 5000})
+
+
+def deaf():
+    """Asks, and never reads an answer."""
+    question = json.dumps({"cmd": "NODE_SOCKET_GET_COUNT", "key": "x" * 1000}) + "\n"
+    while True:
+        write(question * 100)
+
+
+def hoard():
+    """Asks for shared sockets, gives each one up again and acknowledges none."""
+    errors = []
+    for index in range(100):
+        cluster(act="queryServer", **{**ADDRESS, "index": 1 + index})
+        answer, fds = next(incoming)
+        answer = answer.get("msg", answer)
+        errors.append(answer["errno"])
+        if fds:
+            cluster(act="close", key=answer["key"])
+            os.close(fds[0])
+    say({"shared": errors.count(0), "last": errors[-1]})
+
+
 def many_strays():
     for _ in range(300):
         say(0, 0)
@@ -152,15 +176,22 @@ def on_line(message, fds):
         say(message)
 
 
+def lines():
+    """Each message with the descriptors that belong to it."""
+    rest, waiting = b"", []
+    while True:
+        data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 16)
+        if not data:
+            return
+        waiting += fds
+        *whole, rest = (rest + data).split(b"\n")
+        for line in map(json.loads, whole):
+            is_handle = isinstance(line, dict) and line.get("cmd") == "NODE_HANDLE"
+            yield line, [waiting.pop(0)] if is_handle and waiting else []
+
+
 cluster(act="online")
 cluster(act="queryServer", **ADDRESS)
-rest, waiting = b"", []
-while True:
-    data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 16)
-    if not data:
-        break
-    waiting += fds
-    *lines, rest = (rest + data).split(b"\n")
-    for line in map(json.loads, lines):
-        is_handle = isinstance(line, dict) and line.get("cmd") == "NODE_HANDLE"
-        on_line(line, [waiting.pop(0)] if is_handle and waiting else [])
+incoming = lines()
+for message, fds in incoming:
+    on_line(message, fds)

@@ -1,7 +1,7 @@
 /* A primary that does what it is told, for the contract tests: speaks as tests/contract/driver.js, which
  * is a primary of Node's own cluster module and says there what the commands and events are. Its workers
  * are Node programs. Left out: what only Node has (`serialization`). Only here, in "setup":
- *     grace_ms, stop_signal, preload, pass_fds    of settings
+ *     grace_ms, stop_signal, preload, pass_fds, max_message, max_queue    of settings
  * The last line of stdout, which is no event, is that of primary_report(). */
 #include "primary.h"
 
@@ -328,6 +328,8 @@ static int setup(json_t *changes)
 		fds[i % MAX_WORDS] = (int)json_integer_value(fd);
 	fds[json_array_size(json_object_get(o, "pass_fds"))] = -1;
 	s.pass_fds = fds;
+	s.max_message = (size_t)integer(o, "max_message", (int)s.max_message);
+	s.max_queue = (size_t)integer(o, "max_queue", (int)s.max_queue);
 	s.grace_ms = (uint32_t)integer(o, "grace_ms", (int)s.grace_ms);
 	if (json_is_false(json_object_get(o, "preload")))
 		s.node_preload = false;

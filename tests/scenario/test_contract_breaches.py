@@ -1,5 +1,6 @@
 """Contract: what kills a primary of Node's, and what it does wrong, costs ours at most the worker that did
 it. More of the kind: test_channel.py, test_regressions.py, test_handoff.py."""
+import errno
 import sys
 
 import pytest
@@ -7,14 +8,14 @@ from contract import start_primary  # noqa: F401
 from harness import wait_until
 from test_contract_disconnect import LEFT, connect
 
-BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_key",
-            "spare_ack", "spare_nack", "no_message", "count_of_no_key", "close_of_no_key"]
+BREACHES = ["garbage", "empty", "broken", "binary", "two_values", "wrong_key", "spare_ack",
+            "spare_nack", "no_message", "count_of_no_key", "close_of_no_key"]
 # And what is answered.
 HARMLESS = {"duplicate_keys": [], "no_act": [], "unknown_act": [], "unknown_command": [],
             "spare_accepted": [], "spare_close": [], "as_primary": [], "told_to_leave": [],
             "stray_descriptor": [], "many_strays": [], "count_unasked": [],
-            "duplicate_query": ["NODE_CLUSTER"], "no_seq": ["NODE_CLUSTER"],
-            "wrong_types": ["NODE_CLUSTER"],
+            "count_of_long_key": [],
+            **dict.fromkeys(["duplicate_query", "wrong_types", "no_seq"], ["NODE_CLUSTER"]),
             "no_descriptor": ["NODE_HANDLE_NACK"],
             **dict.fromkeys(["unknown_type", "type_of_number", "regular_file", "regular_server",
                              "regular_dgram", "native", "two_descriptors", "handle_in_handle",
@@ -25,10 +26,13 @@ BREACH = "driver: broke the protocol: "
 
 @pytest.fixture
 def raw(start_primary):
-    """raw(N): that many workers that speak for themselves, listening, and their port."""
-    def start(count=2):
+    """raw(N): that many workers that speak for themselves, listening, and their port (policy none: they
+    have asked for it only)."""
+    def start(count=2, **settings):
         primary = start_primary("umbel", before=["env", f"UMBEL_TEST_NODE={sys.executable}"])
-        workers = primary.start("raw.py", count=count)
+        workers = primary.start("raw.py", count=count, **settings)
+        if settings.get("policy") == "none":
+            return primary, workers, None
         [port] = {worker.next("listening")["port"] for worker in workers}
         return primary, workers, port
 
@@ -94,6 +98,25 @@ def test_answers_about_sockets_that_are_none(raw):
     assert worker.message() == {"heard": {"cmd": "NODE_SOCKET_COUNT", **key, "count": 0}}
     worker.send(["do", "close_of_nothing"])
     assert worker.message() == {"heard": {"cmd": "NODE_SOCKET_ALL_CLOSED", **key}}
+
+
+def test_answers_that_are_not_read(raw):
+    """They end who asked, before they fill the memory."""
+    primary, (deaf, good), port = raw(max_message=65536, max_queue=65536)
+    deaf.send(["do", "deaf"])
+    assert deaf.wait_gone() == (None, "SIGKILL", False)
+    wait_until(lambda: len(breaches(primary)) == 1, "the reason")
+    check(port, good)
+
+
+def test_shared_sockets_that_are_not_acknowledged(raw):
+    """There is an end to them, also when each is given up again."""
+    primary, (hoarder, good), _ = raw(policy="none")
+    assert hoarder.ask("ready?") == "ready?"
+    hoarder.send(["do", "hoard"])
+    told = hoarder.message()
+    assert 0 < told["shared"] <= 64 and told["last"] == -errno.EMFILE
+    assert [worker.ask("and now?") for worker in (hoarder, good)] == ["and now?"] * 2
 
 
 @pytest.mark.parametrize("way", ["ack_twice", "accept_first"])
