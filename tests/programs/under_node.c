@@ -167,9 +167,10 @@ static void *accept_all(void *data)
 static void *keep(void *data)
 {
 	int fd = (int)(intptr_t)data;
+	struct pollfd p = {fd, POLLIN, 0}; /* it is non-blocking, as it was at Node */
 	char c;
 
-	while (read(fd, &c, 1) > 0)
+	while (poll(&p, 1, -1) > 0 && read(fd, &c, 1) > 0)
 		;
 	close(fd);
 	return NULL;

@@ -218,8 +218,12 @@ def test_socket_to_worker(node_primary, way):
     primary = node_primary(way, "rr", "tcp://127.0.0.1:0")
     primary.fork()
     pid = connect(port_of(primary, 1))[1]
-    primary.say("hand", 1, "socket", {"take": "socket"})
-    assert int(answers(primary.wait("port")[1])) == pid
+    primary.say("hand", 1, "socket", {"take": "hold"})
+    s, served_by = connect(primary.wait("port")[1])
+    assert served_by == pid
+    assert primary.wait("connections")[1] == 1
+    assert not primary.find("closed")
+    s.close()
     primary.wait("closed")
     primary.say("disconnect")
     primary.wait("exit", 1, 0)
