@@ -237,7 +237,8 @@ int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void
 /* Sends one JSON value (len bytes; line breaks between tokens become spaces), in order, whole or not
  * at all. `to`: a worker; NULL in a worker: the primary; NULL in the primary: every connected worker
  * (no fd then; returns how many got it). fd: -1, or a descriptor to pass: a TCP or unix stream socket;
- * between libumbel processes any. Taken on success.
+ * between libumbel processes any. Taken on success. When it does not arrive because the other side is out of
+ * descriptors, the message is sent again, three times, behind what came later; then UMBEL_FAILED.
  * -EINVAL not one JSON value, nested deeper than 2048, or a `cmd` of Node's own (NODE_...);
  * -EMSGSIZE over max_message; -EAGAIN queue full, wait for UMBEL_WRITABLE; -EPIPE it is gone;
  * -ENOTSUP this kind of descriptor. To a Node worker send only what follows its first message or

@@ -31,10 +31,10 @@ REMARKS = {
     "next": "`umbel run -- node_modules/.bin/next start`, not `npx next`",
     "ws": "A reload waits for open WebSockets, `--grace` at most (25 s). Shorten it; or close them on SIGTERM, with "
           "`--signal-first`: otherwise it comes only when none is open",
-    "fastify": "umbel first drains: a worker that nothing but its servers kept alive mostly ends before SIGTERM, "
+    "fastify": "umbel first drains: a worker that nothing but its servers kept alive ends before SIGTERM, "
                "without its handler, unless `--signal-first`",
-    "pino": "With `process.on('SIGTERM', () => process.exit(0))`. Without a handler the signal may end it before its "
-            "last lines are written (seen under heavy load: 1 to 13 of 600)",
+    "pino": "A drained worker has 0.3 s to end by itself, with its 'exit' handlers, before SIGTERM; what may take "
+            "longer wants a SIGTERM handler of its own",
     "throng": "Its `count`, `lifetime` and `master` belong to the primary: `-n` and umbel take their place",
     "socket.io": "Clients need `transports: ['websocket']`; what is emitted to all reaches those of the same "
                  "worker only, without an adapter that goes through a server of its own",
