@@ -242,3 +242,16 @@ def test_valgrind(umbel, port, tmp_path, name):
                        .partition("HEAP SUMMARY")[0])[1:]
     assert not [e for e in entries if "<inherited from parent>" not in e and "valgrind" not in e], \
         report
+
+
+@both_ways
+def test_abstract_name(start, way, token):
+    run = start(way, TESTS / "serve", f"unix://@{token}")
+    pids = run.wait_listening(2)
+    seen = Counter()
+    for _ in range(10):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20 * SLOW)
+            s.connect(f"\0{token}")
+            seen[int(s.makefile().readline())] += 1
+    assert seen == dict.fromkeys(pids.values(), 5)

@@ -34,6 +34,9 @@ BAD = [
       for text in ("", "no-such-user", "-1", "4294967295", "0x0")),
     *((("--group", text), f"--group {text}: there is no such group")
       for text in ("", "no-such-group", "-1", "4294967295", "1.0")),
+    (("--user", "4294967294"), "--user 4294967294: nobody has this number, so --group is needed too"),
+    (("--policy", "shared", "--recycle-connections", "5"),
+     "settings.recycle_connections: under UMBEL_SHARED nobody counts them"),
 ]
 
 
@@ -363,3 +366,19 @@ def test_exclusive(umbel):
     assert {slot: ask(port) for slot, port in ports.items()} == pids
     wait_until(lambda: status(run)["state"] == "ready", "the app to be ready")
     assert status(run)["listeners"] == []
+
+
+# ---- what a program says to listen() ----
+
+@pytest.mark.parametrize("said, outcome", [
+    ('{"port": 0, "host": "127.0.0.1", "backlog": 1.5}', r"listens on tcp://127\.0\.0\.1:"),
+    ('{"port": 0, "host": "127.0.0.1", "backlog": 1e19}', r"listens on tcp://127\.0\.0\.1:"),
+    ('{"fd": 3.5}', "error EINVAL bind"),
+    ('{"fd": 1099511627776}', "error EINVAL bind"),
+    ('{"path": "/no/such/directory/socket"}', "error EACCES bind"),
+])
+def test_odd_words_cost_an_answer(umbel, said, outcome):
+    """As under Node's primary: it listens, or its 'error' says why; the worker lives on."""
+    run = umbel("-n", 1, "--", "node", "listens.js", said)
+    run.wait_for(outcome)
+    assert not run.find("broke the protocol|killed by")
