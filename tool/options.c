@@ -58,6 +58,26 @@ static int add_env(struct run *r, char *entry)
 	return 0;
 }
 
+/* Before --env, which may say otherwise. */
+static int add_user_env(struct run *r)
+{
+	char *const own[] = {r->home, r->user, r->logname};
+	size_t count = 0;
+	int err = 0;
+
+	if (!r->home[0])
+		return 0;
+	for (size_t i = 0; i < 3 && !err; i++)
+		err = add_env(r, own[i]);
+	while (!err && r->env[count])
+		count++;
+	if (err)
+		return err;
+	memmove(r->env + 3, r->env, (count - 3) * sizeof(*r->env));
+	memcpy(r->env, own, sizeof(own));
+	return 0;
+}
+
 static int set_count(struct run *r, const char *text)
 {
 	switch (parse_count(text, umbel_parallelism(), &r->count)) {
@@ -172,7 +192,7 @@ static int add_pass_fd(struct run *r, const char *text)
 	return 0;
 }
 
-/* A name, else a number, which need not be anybody's. With it goes the user's own group. */
+/* A name, else a number, which need not be anybody's. With it go the user's own group and home. */
 static int set_user(struct run *r, const char *text)
 {
 	struct passwd *user = getpwnam(text);
@@ -182,8 +202,13 @@ static int set_user(struct run *r, const char *text)
 		return complain("--user %s: there is no such user", text);
 	user = user ? user : getpwuid((uid_t)id);
 	r->settings.uid = user ? user->pw_uid : (int64_t)id;
-	if (user && !r->group_is_set)
+	if (!user)
+		return 0;
+	if (!r->group_is_set)
 		r->settings.gid = (int64_t)user->pw_gid;
+	snprintf(r->home, sizeof(r->home), "HOME=%s", user->pw_dir);
+	snprintf(r->user, sizeof(r->user), "USER=%.60s", user->pw_name);
+	snprintf(r->logname, sizeof(r->logname), "LOGNAME=%.60s", user->pw_name);
 	return 0;
 }
 
@@ -400,6 +425,9 @@ int options_parse(struct run *r, int argc, char **argv)
 				(long long)r->settings.uid);
 	if (!argv[optind])
 		return complain("which program? For example: umbel run -- node app.js");
+	err = add_user_env(r);
+	if (err)
+		return err;
 	r->settings.argv = argv + optind;
 	r->settings.exec = argv[optind];
 	r->settings.env = r->env;
@@ -419,7 +447,7 @@ const char options_help[] =
     "  The workers get:\n"
     "    --env NAME=VALUE           may be repeated\n"
     "    --cwd DIR                  their directory\n"
-    "    --user USER, --group GROUP a name or a number; of a user also the groups\n"
+    "    --user USER, --group GROUP a name or a number; of a user also the groups and HOME\n"
     "  A worker ends:\n"
     "    --restart WHEN             always, on-failure or never is it followed (default always)\n"
     "    --stop-exit-codes N,N      exit statuses after which it is not followed\n"

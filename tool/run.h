@@ -40,6 +40,7 @@ struct run {
 	int stop_codes[257];
 	int pass_fds[65]; /* --pass-fd, ended by -1 */
 	bool group_is_set;
+	char home[PATH_MAX + 8], user[72], logname[72]; /* HOME=..., USER=..., LOGNAME=... of --user */
 	bool any_ran;
 	bool any_started;
 	bool stopping;

@@ -135,18 +135,25 @@ char *address_format(const struct address *a, char *out, size_t size)
 	return out;
 }
 
-/* The kernel need not end sun_path with a NUL. Unnamed and abstract sockets have no path, and a
- * relative one means nothing to another process. */
+/* The kernel need not end sun_path with a NUL; an abstract name begins with one, and libuv's may be followed by
+ * more. Unnamed sockets have no path, and a relative one means nothing to another process. */
 static int from_unix(const struct sockaddr_storage *from, socklen_t len, struct address *ret)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)from;
 	size_t room = len < sizeof(*un) ? len : sizeof(*un);
 	size_t offset = offsetof(struct sockaddr_un, sun_path);
 
-	if (room <= offset || un->sun_path[0] != '/')
-		return -EAFNOSUPPORT;
+	size_t len_of_path = room > offset ? room - offset : 0;
+
 	ret->kind = ADDRESS_UNIX;
-	memcpy(ret->path, un->sun_path, strnlen(un->sun_path, room - offset));
+	if (len_of_path > 1 && un->sun_path[0] == '\0' && un->sun_path[1]) {
+		ret->path[0] = '@';
+		memcpy(ret->path + 1, un->sun_path + 1, strnlen(un->sun_path + 1, len_of_path - 1));
+		return 0;
+	}
+	if (len_of_path == 0 || un->sun_path[0] != '/')
+		return -EAFNOSUPPORT;
+	memcpy(ret->path, un->sun_path, strnlen(un->sun_path, len_of_path));
 	return 0;
 }
 

@@ -180,8 +180,13 @@ static void bound_address(int fd, const struct socket_wish *wish, struct address
 	*ret = wish->address;
 	if (wish->fd < 0 && wish->address.kind == ADDRESS_UNIX)
 		return;
-	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0 || address_from_socket(&name, len, ret) < 0)
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
 		return;
+	if (address_from_socket(&name, len, ret) < 0) {
+		ret->kind = ADDRESS_UNIX; /* one without a name */
+		ret->family = AF_UNIX;
+		return;
+	}
 	if (ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
 		ret->kind = ADDRESS_UDP;
 }

@@ -16,7 +16,7 @@ enum { MAX_KEY = 4096 };
 
 /* ---- sending ---- */
 
-static void mark_dirty(struct umbel_worker *w)
+void dialogue_touch(struct umbel_worker *w)
 {
 	if (!w->dirty)
 		TAILQ_INSERT_TAIL(&w->cluster->dirty, w, dirty_link);
@@ -48,7 +48,7 @@ void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd,
 	else if (has_stopped_reading(&w->channel))
 		dialogue_breach(w, "it asks and does not read the answers");
 	else
-		mark_dirty(w);
+		dialogue_touch(w);
 }
 
 void dialogue_reply(struct umbel_worker *w, char *text)
@@ -74,7 +74,7 @@ void dialogue_flush(struct umbel_worker *w)
 	r = channel_flush(&w->channel);
 	/* A broken pipe is told by reading: what the worker said last comes first. */
 	watch(w, r == 1);
-	if (w->wants_writable && w->channel.out_bytes <= w->channel.max_queue / 2) {
+	if (w->wants_writable && w->channel.out_bytes <= w->channel.max_queue / 2 && handoff_has_room(w)) {
 		w->wants_writable = false;
 		events_add(w->cluster->events, UMBEL_WRITABLE, w, "", 0);
 	}
@@ -105,7 +105,7 @@ int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int
 	if (err == -EAGAIN)
 		w->wants_writable = true;
 	if (!err)
-		mark_dirty(w);
+		dialogue_touch(w);
 	return err;
 }
 

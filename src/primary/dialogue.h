@@ -13,6 +13,7 @@ void dialogue_reply(struct umbel_worker *w, char *text); /* the same; takes the 
 /* A user's message, as umbel_send(). */
 int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int fd);
 void dialogue_flush(struct umbel_worker *w);
+void dialogue_touch(struct umbel_worker *w); /* it is flushed at the end of the turn */
 
 void dialogue_on_channel(uv_poll_t *poll, int status, int events);
 

@@ -12,6 +12,8 @@
 
 enum {
 	NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256, /* a path of control characters, all escaped */
+	RETURNS_AT_LEAST = 8,
+	MESSAGES_UNACKED = 128, /* with descriptors, to one worker */
 	MESSAGE_TRIES = 4,                        /* Node's: once, and three times again */
 };
 
@@ -34,6 +36,8 @@ void handoff_remove(struct umbel_worker *w, struct handoff *h)
 	TAILQ_REMOVE(&w->handoffs, h, link);
 	if (h->seq >= 0)
 		w->unanswered--;
+	if (h->text)
+		w->unacked_messages--;
 	fd_close(&h->fd);
 	refusals_free(h->refusals);
 	free(h->text);
@@ -42,10 +46,15 @@ void handoff_remove(struct umbel_worker *w, struct handoff *h)
 
 int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd)
 {
-	struct handoff *h = handoff_add(w);
-	int err = h ? channel_send(&w->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
+	struct handoff *h;
+	int err;
 
+	if (w->unacked_messages >= MESSAGES_UNACKED)
+		return -EAGAIN;
+	h = handoff_add(w);
+	err = h ? channel_send(&w->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
 	if (!err) {
+		w->unacked_messages++;
 		h->text = text;
 		h->text_len = len;
 		h->fd = fd;
@@ -67,6 +76,11 @@ unsigned handoff_lent_count(const struct umbel_worker *w)
 }
 
 /* ---- to the worker ---- */
+
+bool handoff_has_room(const struct umbel_worker *w)
+{
+	return w->unacked_messages <= MESSAGES_UNACKED / 2;
+}
 
 bool handoff_has_lane(const struct umbel_worker *w)
 {
@@ -167,10 +181,20 @@ static void close_lane(struct umbel_worker *w)
 	fd_close(&w->lane_far);
 }
 
+/* Often enough that every worker may have left or died with it once; then it is closed: it may be what
+ * they die of. */
+static bool comes_back_too_often(struct handoff *h)
+{
+	return h->share && refusals_return(&h->refusals) > 2 * h->share->seat_count + RETURNS_AT_LEAST;
+}
+
 static void give_back(struct handoff *h)
 {
-	struct refusals *refusals = h->refusals;
+	struct refusals *refusals;
 
+	if (comes_back_too_often(h))
+		h->share = NULL;
+	refusals = h->refusals;
 	h->refusals = NULL;
 	share_give_back(h->share, fd_steal(&h->fd), true, refusals);
 }
@@ -233,6 +257,8 @@ int handoff_acked(struct umbel_worker *w)
 	h->acked = true;
 	if (h->seq < 0)
 		handoff_remove(w, h);
+	if (w->wants_writable)
+		dialogue_touch(w);
 	return 0;
 }
 

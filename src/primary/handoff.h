@@ -25,8 +25,10 @@ struct handoff {
 struct handoff *handoff_add(struct umbel_worker *w); /* no connection yet; NULL: no memory */
 void handoff_remove(struct umbel_worker *w, struct handoff *h);
 
-/* A user's message with its descriptor, which is taken on success. 0 or -errno as channel_send(). */
+/* A user's message with its descriptor, which is taken on success. 0 or -errno as channel_send(); -EAGAIN also
+ * when too many are not acknowledged. */
 int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd);
+bool handoff_has_room(const struct umbel_worker *w); /* for one more, after it said -EAGAIN */
 
 unsigned handoff_lent_count(const struct umbel_worker *w); /* shared sockets that it has not acknowledged */
 

@@ -11,6 +11,9 @@ struct refusals; /* NULL: nobody has */
 /* 0, or -ENOMEM: not noted. */
 int refusals_add(struct refusals **r, uint32_t worker_id);
 bool refusals_has(const struct refusals *r, uint32_t worker_id);
+
+/* It comes back, refused or not. How often, with this; 0: not counted for want of memory. */
+unsigned refusals_return(struct refusals **r);
 void refusals_free(struct refusals *r);
 
 #endif

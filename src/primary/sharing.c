@@ -148,7 +148,8 @@ bool sharing_close_closed(struct cluster *c, const struct address *a)
 		const struct address *its = &s->listener.address;
 
 		next = TAILQ_NEXT(s, link);
-		if (!s->closed_by || its->kind != a->kind || its->port != a->port)
+		if (!s->closed_by || its->kind != a->kind || its->port != a->port ||
+		    strcmp(its->path, a->path) != 0)
 			continue;
 		share_close(s);
 		any = true;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdint.h>
@@ -194,12 +195,13 @@ int spawn_find(const char *name, const char *cwd, char *out, size_t size)
 	int err, best = -ENOENT;
 
 	if (strchr(name, '/')) {
-		bool in_cwd = name[0] != '/' && cwd;
+		char dir[PATH_MAX] = "";
 
-		err = join(out, size, in_cwd ? cwd : "", in_cwd ? strlen(cwd) : 0, name);
-		err = err ? err : check_program(out);
-		/* The child will be in cwd. */
-		return err ? err : join(out, size, "", 0, name);
+		/* The child will be in cwd, but we look at it too. */
+		if (name[0] != '/' && cwd && !realpath(cwd, dir))
+			return -errno;
+		err = join(out, size, dir, strlen(dir), name);
+		return err ? err : check_program(out);
 	}
 	if (!name[0])
 		return -ENOENT;

@@ -28,8 +28,8 @@ struct spawn {
  * NODE_UMBEL_EXEC line, and the child exits with 127. */
 int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd);
 
-/* Finds what execvp(3) would run: name as it is with a slash, else through PATH. Into out[size], as
- * execve(2) in cwd takes it.
+/* Finds what execvp(3) in cwd would run: name as it is with a slash, else through PATH. Into out[size]: a path
+ * that is right here and there.
  * -ENOENT, -EACCES (not executable), -EISDIR, -ENAMETOOLONG. */
 int spawn_find(const char *name, const char *cwd, char *out, size_t size);
 

@@ -76,6 +76,7 @@ struct umbel_worker {
 	struct handoffs handoffs;
 	struct accounts accounts;
 	int unanswered; /* connections among them */
+	unsigned unacked_messages; /* of the user, with descriptors, among them */
 	uint64_t handed;
 	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
 	unsigned lane_credit;   /* connections that surely have room */

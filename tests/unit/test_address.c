@@ -232,7 +232,13 @@ static void test_from_unix(void **state)
 	memcpy(expected + 7, un.sun_path, sizeof(un.sun_path));
 	check_socket(&un, sizeof(un), expected); /* full, without a NUL */
 	un.sun_path[0] = 0;
-	check_no_socket(&un, sizeof(un)); /* abstract */
+	expected[7] = '@';
+	check_socket(&un, sizeof(un), expected); /* abstract */
+	memset(un.sun_path + 3, 0, sizeof(un.sun_path) - 3);
+	check_socket(&un, sizeof(un), "unix://@xx"); /* padded */
+	check_socket(&un, offset + 3, "unix://@xx");
+	check_no_socket(&un, offset + 1);
+	un.sun_path[2] = 'x';
 	un.sun_path[0] = 'r';
 	check_no_socket(&un, sizeof(un)); /* relative */
 }
