@@ -240,7 +240,7 @@ int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void
  * between libumbel processes any. Taken on success. When it does not arrive because the other side is out of
  * descriptors, the message is sent again, three times, behind what came later; then UMBEL_FAILED.
  * -EINVAL not one JSON value, nested deeper than 2048, or a `cmd` of Node's own (NODE_...);
- * -EMSGSIZE over max_message; -EAGAIN queue full, wait for UMBEL_WRITABLE; -EPIPE it is gone;
+ * -EMSGSIZE over max_message; -EAGAIN queue full, or 128 descriptors not acknowledged: wait for UMBEL_WRITABLE; -EPIPE it is gone;
  * -ENOTSUP this kind of descriptor. To a Node worker send only what follows its first message or
  * UMBEL_LISTENING: Node drops what comes before the program listens. */
 int umbel_send(struct umbel *u, struct umbel_worker *to, const char *json, size_t len, int fd);
