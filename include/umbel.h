@@ -236,8 +236,8 @@ int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void
 
 /* Sends one JSON value (len bytes; line breaks between tokens become spaces), in order, whole or not
  * at all. `to`: a worker; NULL in a worker: the primary; NULL in the primary: every connected worker
- * (no fd then; returns how many got it). fd: -1, or a descriptor to pass: a TCP or unix stream socket;
- * between libumbel processes any. Taken on success. When it does not arrive because the other side is out of
+ * (no fd then; returns how many got it). fd: -1, or a descriptor to pass: a TCP, unix stream or UDP
+ * socket; between libumbel processes any. Taken on success. When it does not arrive because the other side is out of
  * descriptors, the message is sent again, three times, behind what came later; then UMBEL_FAILED.
  * -EINVAL not one JSON value, nested deeper than 2048, or a `cmd` of Node's own (NODE_...);
  * -EMSGSIZE over max_message; -EAGAIN queue full, or 128 descriptors not acknowledged: wait for UMBEL_WRITABLE; -EPIPE it is gone;

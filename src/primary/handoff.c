@@ -4,6 +4,7 @@
 #include "net/rotation.h"
 #include "primary/dialogue.h"
 #include "primary/query.h"
+#include "wire/handle.h"
 #include "wire/node.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 enum {
 	NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256, /* a path of control characters, all escaped */
 	RETURNS_AT_LEAST = 8,
-	MESSAGES_UNACKED = 128, /* with descriptors, to one worker */
 	MESSAGE_TRIES = 4,                        /* Node's: once, and three times again */
 };
 
@@ -49,7 +49,7 @@ int handoff_message(struct umbel_worker *w, char *text, size_t len, int fd)
 	struct handoff *h;
 	int err;
 
-	if (w->unacked_messages >= MESSAGES_UNACKED)
+	if (w->unacked_messages >= HANDLE_UNACKED_MOST)
 		return -EAGAIN;
 	h = handoff_add(w);
 	err = h ? channel_send(&w->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
@@ -79,7 +79,7 @@ unsigned handoff_lent_count(const struct umbel_worker *w)
 
 bool handoff_has_room(const struct umbel_worker *w)
 {
-	return w->unacked_messages <= MESSAGES_UNACKED / 2;
+	return w->unacked_messages <= HANDLE_UNACKED_MOST / 2;
 }
 
 bool handoff_has_lane(const struct umbel_worker *w)

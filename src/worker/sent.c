@@ -1,4 +1,5 @@
 #include "base/fd.h"
+#include "wire/handle.h"
 #include "worker/parts.h"
 
 #include <errno.h>
@@ -35,8 +36,13 @@ void sent_forget_all(struct self *s)
 
 int sent_add(struct self *s, char *text, size_t len, int fd)
 {
-	struct sent *m = calloc(1, sizeof(*m));
-	int err = m ? channel_send(&s->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
+	struct sent *m;
+	int err;
+
+	if (s->sent_count >= HANDLE_UNACKED_MOST)
+		return -EAGAIN;
+	m = calloc(1, sizeof(*m));
+	err = m ? channel_send(&s->channel, text, len, fd, CHANNEL_LEND_FD) : -ENOMEM;
 
 	if (err) {
 		free(m);

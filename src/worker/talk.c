@@ -31,7 +31,8 @@ void talk_flush(struct self *s)
 	if (full != s->watches_output)
 		self_watch(s, EPOLL_CTL_MOD, s->channel.fd, SOURCE_CHANNEL, full ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	s->watches_output = full;
-	if (s->wants_writable && s->channel.out_bytes <= s->channel.max_queue / 2) {
+	if (s->wants_writable && s->channel.out_bytes <= s->channel.max_queue / 2 &&
+	    s->sent_count <= HANDLE_UNACKED_MOST / 2) {
 		s->wants_writable = false;
 		events_add(s->events, UMBEL_WRITABLE, NULL, "", 0);
 	}
