@@ -245,7 +245,8 @@ int umbel_on(struct umbel *u, enum umbel_event_type type, umbel_handler *f, void
  * UMBEL_LISTENING: Node drops what comes before the program listens. */
 int umbel_send(struct umbel *u, struct umbel_worker *to, const char *json, size_t len, int fd);
 
-/* The descriptor of an UMBEL_MESSAGE, now yours, or -1. Once. */
+/* The descriptor of an UMBEL_MESSAGE, now yours, or -1. Once. From Node it comes non-blocking. Node's server that it
+ * is a connection of counts it until it is closed, by close(2) or any other way. */
 int umbel_take_fd(const struct umbel_event *e);
 
 /* A sentence for the last error; never NULL; u may be NULL (then: the last umbel_open()). */

@@ -380,10 +380,16 @@ static json_t *address_value(const struct node_query *q)
 
 char *node_encode_query(const char *act, const struct node_query *q, uint32_t seq)
 {
-	return dump(json_pack("{ss ss si sn so si so si si sI}", "cmd", "NODE_CLUSTER", "act", act,
-			      "index", q->index, "data", "address", address_value(q), "port", q->port,
-			      "addressType", family_value(q->family), "flags", q->flags, "backlog",
-			      q->backlog, "seq", (json_int_t)seq));
+	bool is_udp = q->family == NODE_UDP4 || q->family == NODE_UDP6;
+	json_t *tree = json_pack("{ss ss si sn so si so si si sI}", "cmd", "NODE_CLUSTER", "act", act, "index",
+				 q->index, "data", "address", address_value(q), "port", q->port, "addressType",
+				 family_value(q->family), "flags", q->flags, "backlog", q->backlog, "seq",
+				 (json_int_t)seq);
+
+	/* Only UDP says that it names none; a Node primary makes it part of the key. */
+	if (tree && is_udp)
+		json_object_set_new(tree, "fd", json_integer(-1));
+	return dump(tree);
 }
 
 char *node_encode_close(const char *key, uint32_t seq)
