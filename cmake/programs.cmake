@@ -24,6 +24,13 @@ endforeach()
 
 if(UMBEL_TESTS)
 	programs(tests/programs umbel_shared PkgConfig::JANSSON)
+	# One more of them, of several files.
+	file(GLOB sources CONFIGURE_DEPENDS tests/contract/driver/*.c)
+	add_executable(tests-programs-driver ${sources})
+	target_include_directories(tests-programs-driver PRIVATE tests/programs)
+	target_link_libraries(tests-programs-driver PRIVATE umbel_shared PkgConfig::JANSSON)
+	set_target_properties(tests-programs-driver PROPERTIES OUTPUT_NAME driver
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/programs)
 	programs(bench ${private} m)
 	programs(scripts ${private}) # what writes docs/LIFE.md
 	if(CMOCKA_FOUND)

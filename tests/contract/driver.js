@@ -1,6 +1,6 @@
 'use strict';
 // A primary of Node's own cluster module that does what it is told: the other half of the contract
-// tests, beside tests/programs/driver.c, which speaks the same and is a primary of libumbel.
+// tests, beside tests/contract/driver/, which speaks the same and is a primary of libumbel.
 //
 // Commands, a JSON array on each line of stdin:
 //   ["setup", {exec, args, execArgv, cwd, uid, gid, silent, stdio, serialization, inspectPort, policy,

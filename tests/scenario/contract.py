@@ -1,5 +1,5 @@
 """The contract tests: the same scenario under Node's own primary (tests/contract/driver.js) and under
-ours (tests/programs/driver.c). What the drivers understand and say is told in the first of them."""
+ours (tests/contract/driver/). What the drivers understand and say is told in the first of them."""
 import json
 import os
 import signal
