@@ -80,7 +80,7 @@ int settings_setup(struct driver *d, json_t *changes)
 	const char *node = getenv("UMBEL_TEST_NODE"), *policy, *sig;
 	struct umbel_settings s = UMBEL_SETTINGS;
 	struct words argv = {0}, env = {0};
-	int fds[MAX_WORDS + 1], err;
+	int fds[MAX_WORDS + 1], count = 0, err;
 	size_t i;
 	json_t *o, *fd;
 
@@ -103,8 +103,9 @@ int settings_setup(struct driver *d, json_t *changes)
 	if (policy)
 		s.policy = strcmp(policy, "none") == 0 ? UMBEL_SHARED : UMBEL_RR;
 	json_array_foreach(json_object_get(o, "pass_fds"), i, fd)
-		fds[i % MAX_WORDS] = (int)json_integer_value(fd);
-	fds[json_array_size(json_object_get(o, "pass_fds"))] = -1;
+		if (count < MAX_WORDS)
+			fds[count++] = (int)json_integer_value(fd);
+	fds[count] = -1;
 	s.pass_fds = fds;
 	s.max_message = (size_t)integer(o, "max_message", (int)s.max_message);
 	s.max_queue = (size_t)integer(o, "max_queue", (int)s.max_queue);
