@@ -60,7 +60,9 @@ def test_asked(app):
     assert verb(app, "scale", "app", 1).returncode == 0
     app.wait_for("^umbel: slot 2 pid .* left")
     record = exit_of(app, app.pids[2])
-    assert (record["asked"], record["signal"], record["was_ready"]) == (True, "TERM", True)
+    assert (record["asked"], record["was_ready"]) == (True, True)
+    # Drained it ends by itself; on a slow machine the stop signal comes first.
+    assert record["code"] == 0 or record["signal"] == "TERM"
     assert "it was asked to" in verb(app, "why", "app", 2).stdout
 
 
