@@ -368,7 +368,7 @@ def conditions(peers, plan):
             peers.remove(peer)
             notes.append(f"{LABELS[peer]} is not in the table: {failure}")
     return (f"{', '.join(versions)}, Node {run(['node', '--version'], 30).strip()[1:]}, "
-            f"Linux {platform.release()}, {len(os.sched_getaffinity(0))} CPUs, "
+            f"Linux {platform.release().partition('-')[0]}, {len(os.sched_getaffinity(0))} CPUs, "
             f"load {os.getloadavg()[0]:.1f} at the start, {time.strftime('%Y-%m-%d')}\n"
             f"{plan.workers} workers, {CLIENTS} clients, a connection for each request; a client "
             f"gives up after {plan.timeout:g} s; the load ends {plan.after:g} s after the reload")

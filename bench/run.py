@@ -252,7 +252,7 @@ def conditions(plan):
         models = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
     umbel = run([UMBEL, "--version"], 10).split()[-1]
     return (f"umbel {umbel}, Node {run(['node', '--version'], 10).strip()[1:]}, "
-            f"Linux {platform.release()}, {len(os.sched_getaffinity(0))} CPUs"
+            f"Linux {platform.release().partition('-')[0]}, {len(os.sched_getaffinity(0))} CPUs"
             f"{' (' + models[0] + ')' if models else ''}, "
             f"load {os.getloadavg()[0]:.1f} at the start, "
             f"{plan.pairs} pairs of {plan.seconds} s, {time.strftime('%Y-%m-%d')}")
