@@ -125,6 +125,21 @@ def nack(ack): say(NACK)
 def mute(ack): pass
 
 
+def mute_for_good(ack):
+    global next_way
+    next_way = mute_for_good
+
+
+def bounce(ack):
+    """Closes the address, so that it has not refused, and asks for it again."""
+    global next_way
+    next_way = bounce
+    say(ACK)
+    cluster(act="close", key=own_key)
+    cluster(ack=ack, accepted=False)
+    cluster(act="queryServer", **ADDRESS)
+
+
 def ack_twice(ack):
     say(ACK)
     return good(ack)
@@ -142,6 +157,7 @@ def accept_twice(ack):
 
 
 next_way = good
+own_key = None
 
 
 def on_handle(message, fds):
@@ -157,13 +173,14 @@ def on_handle(message, fds):
 
 
 def on_line(message, fds):
-    global next_way
+    global next_way, own_key
     cmd = message.get("cmd", "") if isinstance(message, dict) else ""
     if cmd == "NODE_HANDLE":
         on_handle(message["msg"], fds)
     elif cmd == "NODE_CLUSTER" and message.get("act") == "disconnect":
         sys.exit(0)
     elif cmd == "NODE_CLUSTER" and message.get("ack") == 1:
+        own_key = message["key"]
         cluster(act="listening", **{**ADDRESS, "port": message["sockname"]["port"]})
     elif cmd.startswith("NODE_"):
         say({"heard": {k: v for k, v in message.items() if k != "seq"}})

@@ -119,6 +119,27 @@ def test_shared_sockets_that_are_not_acknowledged(raw):
     assert [worker.ask("and now?") for worker in (hoarder, good)] == ["and now?"] * 2
 
 
+def test_descriptors_that_are_not_acknowledged(raw):
+    """There is an end to them, and the sender is told to wait."""
+    primary, (mute, good), port = raw()
+    assert mute.ask(["next", "mute_for_good"]) == "as told"
+    for _ in range(128):
+        mute.give("udp", "for you")
+    primary.command("give", mute.id, "udp", "one more")
+    assert mute.next("error") == "EAGAIN"
+    good.give("udp", "for you")
+
+
+def test_a_connection_that_comes_back_for_ever(raw):
+    """Nobody refuses it, and nobody takes it: it is closed in the end."""
+    primary, workers, port = raw()
+    for worker in workers:
+        assert worker.ask(["next", "bounce"]) == "as told"
+    with connect(port) as client:
+        assert client.recv(100) == b""
+    assert not breaches(primary)
+
+
 @pytest.mark.parametrize("way", ["ack_twice", "accept_first"])
 def test_too_many_answers_to_a_connection(raw, way):
     """They end the worker, and the client is served by another."""
