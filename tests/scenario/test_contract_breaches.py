@@ -137,6 +137,7 @@ def test_a_connection_that_comes_back_for_ever(raw):
         assert worker.ask(["next", "bounce"]) == "as told"
     with connect(port) as client:
         assert client.recv(100) == b""
+    assert 4 <= sum(e[0] == "message" and e[2] == "did bounce" for e in primary.events()) <= 16
     assert not breaches(primary)
 
 
