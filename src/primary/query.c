@@ -181,7 +181,7 @@ static int make_second_key(const struct umbel_worker *w, const struct node_query
 
 static int may_have(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
 {
-	if (m->query.is_bad)
+	if (m->query.is_bad || m->seq < 0) /* nobody waits for an answer without a number */
 		return -EINVAL;
 	if (count_seats(c, w) >= MAX_SEATS || handoff_lent_count(w) >= MAX_SEATS)
 		return -EMFILE;

@@ -1,6 +1,7 @@
 #include "wire/node.h"
 
 #include "wire/json.h"
+#include "wire/lenient.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -254,53 +255,6 @@ static int decode_fields(struct node_message *m)
 	}
 }
 
-static unsigned surrogate_at(const char *text, size_t len)
-{
-	unsigned code;
-
-	if (len < 6 || sscanf(text, "\\u%4x", &code) != 1)
-		return 0;
-	return code >= 0xd800 && code <= 0xdfff ? code : 0;
-}
-
-/* Half a pair has no UTF-8, and jansson refuses it. As everywhere else in Node it becomes U+FFFD. */
-static void replace_lone_surrogates(char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		unsigned first, second;
-
-		if (text[i] != '\\')
-			continue;
-		first = surrogate_at(text + i, len - i);
-		second = first && first < 0xdc00 && i + 6 < len ? surrogate_at(text + i + 6, len - i - 6) : 0;
-		if (second >= 0xdc00)
-			i += 11;
-		else if (first)
-			memcpy(text + i + 2, "fffd", 4);
-		else
-			i++; /* what is escaped is not looked at */
-	}
-}
-
-/* What Node reads and jansson does not, in the words of a program: half a surrogate pair, and integers of more
- * than 64 bits. */
-static json_t *load_leniently(const char *text, size_t len, json_error_t *error)
-{
-	char *copy = malloc(len + 1);
-	json_t *tree;
-
-	if (!copy)
-		return NULL;
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	replace_lone_surrogates(copy, len);
-	tree = json_loadb(copy, len, JSON_ALLOW_NUL, error);
-	if (!tree)
-		tree = json_loadb(copy, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, error);
-	free(copy);
-	return tree;
-}
-
 int node_decode(const char *text, size_t len, struct node_message *ret)
 {
 	struct node_message m = {.seq = -1, .ack = -1, .lane = -1};
@@ -309,7 +263,7 @@ int node_decode(const char *text, size_t len, struct node_message *ret)
 
 	m.tree = json_loadb(text, len, JSON_ALLOW_NUL, &error);
 	if (!m.tree)
-		m.tree = load_leniently(text, len, &error);
+		m.tree = lenient_load(text, len, &error);
 	if (!m.tree)
 		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
 	err = decode_fields(&m);
