@@ -1,16 +1,19 @@
 #include "wire/lenient.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* The surrogate that is written at text, an escape; 0: another one. */
 static unsigned surrogate_at(const char *text, size_t len)
 {
-	unsigned code;
+	char digits[5] = "";
+	unsigned long code;
 
-	if (len < 6 || sscanf(text, "\\u%4x", &code) != 1)
+	if (len < 6 || text[0] != '\\' || text[1] != 'u')
 		return 0;
-	return code >= 0xd800 && code <= 0xdfff ? code : 0;
+	memcpy(digits, text + 2, 4);
+	code = strtoul(digits, NULL, 16);
+	return code >= 0xd800 && code <= 0xdfff ? (unsigned)code : 0;
 }
 
 /* Half a pair has no UTF-8, and jansson refuses it. As everywhere else in Node it becomes U+FFFD. */
