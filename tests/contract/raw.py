@@ -131,13 +131,13 @@ def mute_for_good(ack):
 
 
 def bounce(ack):
-    """Closes the address, so that it has not refused, and asks for it again."""
+    """Closes the address, so that it has not refused, and asks for it again. In one write: when two have
+    closed at once, nobody is left, and that ends the connection."""
     global next_way
     next_way = bounce
-    say(ACK)
-    cluster(act="close", key=own_key)
-    cluster(ack=ack, accepted=False)
-    cluster(act="queryServer", **ADDRESS)
+    messages = [ACK, {"act": "close", "key": own_key}, {"ack": ack, "accepted": False},
+                {"act": "queryServer", **ADDRESS}]
+    write("".join(json.dumps({"cmd": "NODE_CLUSTER", "seq": next(seq), **m}) + "\n" for m in messages))
 
 
 def ack_twice(ack):
