@@ -116,15 +116,30 @@ typedef void umbel_handler(struct umbel *u, const struct umbel_event *e, void *d
  * the primary still has its copy, a close alone leaves it there (epoll(7), Q6). */
 typedef void umbel_serve(struct umbel *u, int fd, void *data);
 
-/* How a connection finds its worker. Of a listener it is settled when the first worker asks for it. */
+/* How a connection finds its worker. The kernel steers to sockets of the slots' own (a reuseport group,
+ * socket(7)), or the primary accepts and hands over; all but UMBEL_SHARED can be switched while running.
+ *
+ *               tcp    unix   udp
+ *   RR, LEAST   yes    yes    -       UDP is never handed over (as in Node)
+ *   STICKY      yes    -      yes     the kernel cannot steer unix sockets
+ *   SPREAD      yes    -      yes
+ *   SHARED      yes    yes    yes
+ *
+ * A policy for the whole app goes to the listeners that can have it; the others have their default: RR,
+ * UDP SPREAD. Steering needs at most 256 slots. */
 enum umbel_policy {
-	UMBEL_AUTO,   /* UMBEL_RR; UMBEL_SHARED if our environment has NODE_CLUSTER_SCHED_POLICY=none */
-	UMBEL_RR,     /* the primary accepts and hands over, in turn (Node's SCHED_RR) */
-	UMBEL_SHARED, /* every worker accepts from the one socket, whoever wakes first (SCHED_NONE). UDP
-		       * sockets are shared under any policy. Nobody can steer then: a successor takes
-		       * connections as soon as it listens, also in a canary's trial and before its soak is
-		       * over, its predecessor until it has drained; and none are counted */
+	UMBEL_AUTO,   /* UMBEL_RR; UMBEL_SPREAD if our environment has NODE_CLUSTER_SCHED_POLICY=none */
+	UMBEL_RR,     /* handed over in turn (Node's SCHED_RR); who can take nothing now is passed over */
+	UMBEL_LEAST,  /* handed to whom it will wait for least: connections in hand times the time that one
+		       * took; of Node workers the fewest unanswered, then the least CPU in the last second */
+	UMBEL_STICKY, /* steered by the client's address (of IPv6 its /64): the same client, the same slot, while
+		       * that slot serves; few clients move when slots come and go */
+	UMBEL_SPREAD, /* steered at random, evenly; UDP by both addresses, so that a flow stays together */
+	UMBEL_SHARED, /* one socket, every worker accepts, whoever wakes first. Nobody can steer then: a
+		       * successor takes connections as soon as it listens, also in a canary's trial and
+		       * before its soak is over, its predecessor until it has drained; and none are counted */
 };
+#define UMBEL_STEERED_SLOTS_MAX 256
 
 enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTART_NEVER };
 
@@ -148,7 +163,13 @@ struct umbel_settings {
 				* alone, set by root, there are none */
 	int stdio[UMBEL_STDIO_MAX]; /* its descriptors 0, 1, ...: UMBEL_STDIO_*, or one of ours (not taken) */
 
-	enum umbel_policy policy;
+	enum umbel_policy policy;  /* of listeners that are opened from now on */
+	uint32_t max_connections;  /* of the whole app, open at a time; the kernel queues the others. With RR
+				    * and LEAST only. 0: no limit */
+	char *const *listen;       /* addresses, NULL-terminated, that you name: a listener of the same address
+				    * has the options that stand there (umbel_listen()), and workers of another
+				    * user (uid) may have it even if it is a port below 1024 or a unix path;
+				    * NULL: none */
 	const int *pass_fds;   /* sockets of ours, ended by -1, that Node workers may name in listen({fd}) and
 				* bind({fd}), by their numbers here; NULL: none. Not taken: keep them open */
 
@@ -198,7 +219,7 @@ struct umbel_settings {
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
 		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1,                     \
-		    {-1, -1, -1, -3, -4, -4, -4, -4}, UMBEL_AUTO, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
+		    {-1, -1, -1, -3, -4, -4, -4, -4}, UMBEL_AUTO, 0, NULL, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
 		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
 	}
 
@@ -295,6 +316,21 @@ int umbel_reload_end(struct umbel *u, bool undo);
 int umbel_disconnect(struct umbel *u, struct umbel_worker *w);
 int umbel_kill(struct umbel_worker *w, int sig); /* a plain kill(2), the respawn rules stay; -ESRCH: dead */
 
+/* Switches a listener, or with NULL the whole app: those that are there and can have it, and those to come.
+ * Live: no connection is lost. -ENOENT: no such listener; -ENOTSUP with a reason: it cannot have it, now or
+ * ever (a unix or passed socket cannot be steered, UDP cannot be handed over, UMBEL_SHARED is chosen when a
+ * listener is opened and stays). */
+int umbel_set_policy(struct umbel *u, const char *address, enum umbel_policy p);
+enum umbel_policy umbel_policy(const struct umbel *u, const char *address); /* NULL, or not there: of those to come */
+
+/* Your own policy: returns the id of a worker; 0, or one that can take nothing now: the listener's own
+ * policy decides. fd is the connection, non-blocking, to look at: recv(2) with MSG_PEEK; do not read from it or
+ * keep it. Called when it has bytes, or 1 s after accept. While there is one every connection comes through
+ * the primary. address NULL: every listener of TCP and unix streams, but UMBEL_SHARED's. f NULL: no more.
+ * -ENOENT, -ENOTSUP as umbel_set_policy(). */
+typedef uint32_t umbel_chooser(struct umbel *u, int fd, void *data);
+int umbel_choose(struct umbel *u, const char *address, umbel_chooser *f, void *data);
+
 struct umbel_worker *umbel_worker(const struct umbel *u, uint32_t id);       /* NULL: not any more */
 struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id);   /* 0: the first; NULL: no more */
 uint32_t umbel_worker_id(const struct umbel_worker *w);                      /* 1, 2, ... never used again */
@@ -312,12 +348,28 @@ void **umbel_worker_data(struct umbel_worker *w);                            /* 
 
 /* Serves an address: f is called with each connection. "tcp://:8000" ([::] for both families, 0.0.0.0
  * without IPv6: as Node), "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///path". Hosts are numeric.
- * "udp://127.0.0.1:53" (hosts as for tcp): f is called once, with the bound socket that the workers share;
- * it is yours from then on: close(2) it, without umbel_done(), when UMBEL_DRAIN comes or when you like; a
- * drain does not wait for it. It is non-blocking and has to stay so: all who share it share that too.
+ * "udp://127.0.0.1:53" (hosts as for tcp): f is called once, with the bound socket, this worker's own (under
+ * UMBEL_SHARED: everybody's); it is yours from then on: close(2) it, without umbel_done(), when UMBEL_DRAIN comes
+ * or when you like; a drain does not wait for it. It is non-blocking and has to stay so.
+ * Options follow a "?", joined by "&": "tcp://:8000?backlog=511&defer_accept=5"
+ *   backlog=N        tcp, unix: connections that may wait in the kernel, 1..65535; 4096; somaxconn caps it
+ *   ipv6_only        tcp, udp: with an IPv6 host or none: no IPv4
+ *   defer_accept=S   tcp: a connection is accepted when it has bytes, or after S seconds, 1..60 (tcp(7))
+ *   fast_open=N      tcp: TCP_FASTOPEN with so many pending, 1..65535 (tcp(7))
+ *   mode=0660        unix: permissions of the file
+ *   owner=USER[:GROUP]  unix: whose the file is, names or numbers; for a primary that may (root)
+ * Those of settings.listen come first, then those of the worker that asks first.
  * 0 means asked: UMBEL_LISTENING or UMBEL_FAILED follows. -EEXIST: already served. */
 int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data);
-int umbel_unlisten(struct umbel *u, const char *address); /* same text; -ENOENT: not served */
+
+/* For a server that accepts itself: f is called once, with the listening socket (non-blocking), under
+ * UMBEL_STICKY, UMBEL_SPREAD and UMBEL_SHARED; else UMBEL_FAILED with -ENOTSUP. It is yours: close it when
+ * UMBEL_DRAIN comes; what is queued then goes to others. umbel_done() is not for its connections, and a drain does not
+ * wait for them: umbel_stop() or leave when they are finished. A policy that hands over finds this worker deaf:
+ * switching to one is refused while such a worker is there. */
+int umbel_listen_socket(struct umbel *u, const char *address, umbel_serve *f, void *data);
+
+int umbel_unlisten(struct umbel *u, const char *address); /* same address; -ENOENT: not served */
 
 /* Once for each fd that umbel_serve got: closes it (-1: you closed it yourself) and counts it; a drain
  * waits for it. Any thread. */

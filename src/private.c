@@ -5,6 +5,7 @@
 #include "facade.h"
 #include "primary/generation.h"
 #include "primary/handoff.h"
+#include "primary/policy.h"
 #include "primary/settings.h"
 #include "primary/spawn.h"
 #include "primary/worker.h"
@@ -36,14 +37,19 @@ struct uv_loop_s *private_loop(struct umbel *u)
 	return &u->cluster->loop;
 }
 
-static const char *policy_name(bool is_shared)
+const char *private_policy_name(enum umbel_policy p)
 {
-	return is_shared ? "shared" : "rr";
+	return policy_name(p);
+}
+
+bool private_policy_from_name(const char *name, enum umbel_policy *ret)
+{
+	return policy_from_name(name, ret);
 }
 
 const char *private_policy(const struct umbel *u)
 {
-	return policy_name(settings_policy(&u->cluster->settings) == UMBEL_SHARED);
+	return policy_name(settings_policy(&u->cluster->settings));
 }
 
 void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data)
@@ -53,7 +59,8 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
 		struct umbel_listener_info info = {
 		    .address = s->address,
-		    .policy = policy_name(s->is_lent),
+		    .policy = policy_name(s->is_lent ? UMBEL_SHARED : UMBEL_RR),
+		    .share = s,
 		    .workers = s->seat_count,
 		    .pending = s->pending_count,
 		};
@@ -64,6 +71,30 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 		}
 		f(&info, data);
 	}
+}
+
+void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_visit *f, void *data)
+{
+	const struct share *s = listener->share;
+
+	for (unsigned i = 0; i < s->seat_count; i++) {
+		const struct subscription *seat = &s->seats[i];
+		struct umbel_seat_info info = {
+		    .slot = seat->worker->slot->number,
+		    .id = seat->worker->id,
+		    .handed = seat->handed,
+		    .skipped = seat->skipped,
+		    .active = -1,
+		};
+
+		f(&info, data);
+	}
+}
+
+bool private_clients(const struct umbel *u, const struct umbel_listener_info *listener,
+		     struct umbel_clients_info *ret)
+{
+	return false;
 }
 
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)

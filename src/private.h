@@ -21,16 +21,43 @@ int private_turn(struct umbel *u);               /* umbel_dispatch() that waits 
 /* umbel_worker_fd(), now the caller's. */
 int private_take_stdio(struct umbel_worker *w, int stdio);
 
+/* One worker that serves a listener. */
+struct umbel_seat_info {
+	int slot;
+	uint32_t id;      /* of the worker */
+	uint64_t handed;  /* connections that the primary gave it */
+	uint64_t skipped; /* times it was passed over in the rotation */
+	uint64_t refused; /* connections that it gave back */
+	int64_t active;   /* connections that it has and has not finished, of all listeners; -1: it does not say */
+	unsigned queued;  /* connections that wait in the slot's own sockets of this listener */
+	bool steered;     /* the kernel gives it new ones */
+};
+typedef void umbel_seat_visit(const struct umbel_seat_info *info, void *data);
+
 struct umbel_listener_info {
 	const char *address;
 	const char *policy; /* "rr"; "shared": nothing is handed, and who got what is not known */
 	unsigned workers;  /* that serve it */
-	uint64_t handed;
-	uint64_t skipped;
+	uint64_t handed, skipped, refused; /* of them all */
 	unsigned pending;  /* came back from a worker and wait for another */
+	unsigned queued;   /* connections that wait in the kernel, in all its sockets */
+	const void *share; /* for private_each_seat() */
 };
 typedef void umbel_listener_visit(const struct umbel_listener_info *info, void *data);
 void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void *data);
+void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_visit *f, void *data);
+
+/* How many connections a tcp listener's port has, and the share of the client address that has most of them
+ * (behind a proxy all have one). False: not known, or not tcp. */
+struct umbel_clients_info {
+	unsigned connections, busiest;
+	char address[64];
+};
+bool private_clients(const struct umbel *u, const struct umbel_listener_info *listener, struct umbel_clients_info *ret);
+
+const char *private_policy_name(enum umbel_policy p);                     /* "rr" */
+bool private_policy_from_name(const char *name, enum umbel_policy *ret); /* false: no such one; "auto" is one */
+#define PRIVATE_POLICY_NAMES "rr, least, sticky, spread or shared"
 
 struct umbel_worker_info {
 	unsigned restarts; /* of its slot */

@@ -334,6 +334,21 @@ int umbel_reload_end(struct umbel *u, bool undo)
 	return u->cluster ? facade_touched(u, reload_end(u->cluster, undo)) : facade_wrong_role(u);
 }
 
+int umbel_set_policy(struct umbel *u, const char *address, enum umbel_policy p)
+{
+	return u->cluster ? facade_touched(u, cluster_set_policy(u->cluster, address, p)) : facade_wrong_role(u);
+}
+
+enum umbel_policy umbel_policy(const struct umbel *u, const char *address)
+{
+	return u->cluster ? cluster_policy(u->cluster, address) : UMBEL_AUTO;
+}
+
+int umbel_choose(struct umbel *u, const char *address, umbel_chooser *f, void *data)
+{
+	return u->cluster ? facade_touched(u, cluster_choose(u->cluster, address, f, data)) : facade_wrong_role(u);
+}
+
 int umbel_disconnect(struct umbel *u, struct umbel_worker *w)
 {
 	return u->cluster ? facade_touched(u, cluster_disconnect(u->cluster, w)) : facade_wrong_role(u);
@@ -414,6 +429,11 @@ void **umbel_worker_data(struct umbel_worker *w)
 int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data)
 {
 	return u->self ? facade_touched(u, self_listen(u->self, address, f, data)) : facade_wrong_role(u);
+}
+
+int umbel_listen_socket(struct umbel *u, const char *address, umbel_serve *f, void *data)
+{
+	return u->self ? facade_touched(u, self_listen_socket(u->self, address, f, data)) : facade_wrong_role(u);
 }
 
 int umbel_unlisten(struct umbel *u, const char *address)

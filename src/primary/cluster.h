@@ -68,6 +68,10 @@ int cluster_stop(struct cluster *c);
 int cluster_disconnect(struct cluster *c, struct umbel_worker *w);
 int cluster_send(struct cluster *c, struct umbel_worker *to, const char *json, size_t len, int fd);
 
+int cluster_set_policy(struct cluster *c, const char *address, enum umbel_policy p);
+enum umbel_policy cluster_policy(const struct cluster *c, const char *address);
+int cluster_choose(struct cluster *c, const char *address, umbel_chooser *f, void *data);
+
 bool cluster_is_over(const struct cluster *c);
 int cluster_fd(struct cluster *c);
 void cluster_turn(struct cluster *c, bool wait); /* one turn of the loop */

@@ -132,7 +132,7 @@ static int check(const struct umbel_settings *s, struct reason *r)
 		return reason_set(r, -EINVAL, "settings.max_message is %zu, allowed are 1 KiB to 1 GiB",
 				  s->max_message);
 	if ((int)s->policy < UMBEL_AUTO || s->policy > UMBEL_SHARED)
-		return reason_set(r, -EINVAL, "settings.policy is %d: UMBEL_AUTO, UMBEL_RR or UMBEL_SHARED",
+		return reason_set(r, -EINVAL, "settings.policy is %d: no UMBEL_AUTO to UMBEL_SHARED",
 				  (int)s->policy);
 	if (settings_policy(s) == UMBEL_SHARED && s->recycle_connections)
 		return reason_set(r, -EINVAL, "settings.recycle_connections: under UMBEL_SHARED nobody counts them");
@@ -179,7 +179,7 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 		return err;
 	s.exec = s.cwd = s.stop_message = NULL;
 	s.stop_codes = s.pass_fds = NULL;
-	s.argv = s.env = NULL;
+	s.argv = s.env = s.listen = NULL;
 	err = copy_string(from->exec, &s.exec);
 	err = err ? err : copy_string(from->cwd, &s.cwd);
 	err = err ? err : copy_string(from->stop_message, &s.stop_message);
@@ -187,6 +187,7 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 	err = err ? err : copy_numbers(from->pass_fds, &s.pass_fds);
 	err = err ? err : strings_copy(from->argv, (char ***)&s.argv);
 	err = err ? err : strings_copy(from->env, (char ***)&s.env);
+	err = err ? err : strings_copy(from->listen, (char ***)&s.listen);
 	if (err) {
 		settings_finish(&s);
 		return reason_set(reason, err, "settings: out of memory");
@@ -204,6 +205,7 @@ void settings_finish(struct umbel_settings *s)
 	free((int *)s->pass_fds);
 	strings_free((char **)s->argv);
 	strings_free((char **)s->env);
+	strings_free((char **)s->listen);
 	memset(s, 0, sizeof(*s));
 }
 

@@ -32,6 +32,7 @@ int self_stop(struct self *s);
 void self_drain(struct self *s);
 
 int self_listen(struct self *s, const char *address, umbel_serve *f, void *data);
+int self_listen_socket(struct self *s, const char *address, umbel_serve *f, void *data);
 int self_unlisten(struct self *s, const char *address);
 void self_done(struct self *s, int fd); /* any thread */
 int self_send(struct self *s, const char *json, size_t len, int fd);

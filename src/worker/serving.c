@@ -218,6 +218,11 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 	return 0;
 }
 
+int self_listen_socket(struct self *s, const char *address, umbel_serve *f, void *data)
+{
+	return reason_set(s->reason, -ENOTSUP, "not yet");
+}
+
 static void stop(struct self *s, struct listen *l)
 {
 	if (l->closed)

@@ -1,0 +1,34 @@
+/* buckets: which slot a client belongs to under sticky. A client's address falls into a bucket; each bucket
+ * has a home, a slot, and goes to another one only while its home does not serve. Pure. */
+#ifndef UMBEL_NET_BUCKETS_H
+#define UMBEL_NET_BUCKETS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sockaddr;
+
+#define BUCKETS 1024
+#define BUCKETS_SLOTS 256
+
+struct buckets {
+	uint16_t home[BUCKETS]; /* a slot, 1..BUCKETS_SLOTS; 0: nobody's yet */
+	unsigned counts[BUCKETS_SLOTS + 1]; /* buckets of each slot */
+	unsigned slots;                     /* that have some */
+};
+
+/* A slot more or fewer: only as many buckets move as must, and all slots have the same number of them, give or
+ * take one. The same calls in the same order give the same homes. Adding one that is there, or removing one that
+ * is not, does nothing. */
+void buckets_add(struct buckets *b, unsigned slot);
+void buckets_remove(struct buckets *b, unsigned slot);
+
+/* Who serves each bucket while only some slots do (serves[slot], BUCKETS_SLOTS + 1 of them): its home, else one
+ * of the others, evenly, and always the same one for the same set. ret: slots; all 0 when nobody serves. */
+void buckets_assign(const struct buckets *b, const bool *serves, uint16_t ret[BUCKETS]);
+
+/* The bucket of a client, as STEER_CLIENT's program computes it: of IPv4 (also mapped into IPv6) the address, of
+ * IPv6 its /64. 0 for other families. */
+unsigned buckets_of_client(const struct sockaddr *client);
+
+#endif
