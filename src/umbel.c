@@ -48,7 +48,7 @@ int private_open_primary(int argc, char **argv, struct umbel **ret)
 	if (!u)
 		return -ENOMEM;
 	err = fd_fill_standard();
-	err = err ? err : cluster_open(argc, argv, &u->events, &u->reason, &u->cluster);
+	err = err ? err : cluster_open(argc, argv, u, &u->events, &u->reason, &u->cluster);
 	if (err)
 		return open_failed(u, err);
 	*ret = u;

@@ -11,7 +11,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct listener *l = poll->data;
 
-	l->ready(l);
+	if (l->shut && (status < 0 || events & UV_DISCONNECT))
+		l->shut(l);
+	else if (l->armed)
+		l->ready(l);
 }
 
 static void on_retry(uv_timer_t *timer)
@@ -21,24 +24,49 @@ static void on_retry(uv_timer_t *timer)
 	l->ready(l);
 }
 
-int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready)
+/* A listening socket hangs up when somebody shuts it down (K35). */
+static void watch(struct listener *l)
 {
-	int fd = socket_open(wish, &l->address, &l->file), err;
+	int events = (l->armed ? UV_READABLE : 0) | (l->shut ? UV_DISCONNECT : 0);
 
-	if (fd < 0)
-		return fd;
-	err = uv_poll_init(loop, &l->poll, fd);
-	if (err) {
-		socket_remove_file(&l->file);
-		fd_close(&fd);
+	if (events)
+		uv_poll_start(&l->poll, events, on_poll);
+	else
+		uv_poll_stop(&l->poll);
+}
+
+int listener_adopt(struct listener *l, uv_loop_t *loop, int fd, listener_ready *ready, listener_shut *shut)
+{
+	int err = uv_poll_init(loop, &l->poll, fd);
+
+	if (err)
 		return err;
-	}
 	uv_timer_init(loop, &l->retry);
 	l->poll.data = l->retry.data = l;
 	l->open_handles = 2;
 	l->fd = fd;
+	l->file.dir = -1;
 	l->ready = ready;
+	l->shut = shut;
 	l->armed = false;
+	watch(l);
+	return 0;
+}
+
+int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready)
+{
+	struct socket_file file;
+	int fd = socket_open(wish, &l->address, &file), err;
+
+	if (fd < 0)
+		return fd;
+	err = listener_adopt(l, loop, fd, ready, NULL);
+	if (err) {
+		socket_remove_file(&file);
+		fd_close(&fd);
+		return err;
+	}
+	l->file = file;
 	listener_arm(l);
 	return 0;
 }
@@ -62,16 +90,20 @@ void listener_close(struct listener *l, void (*closed)(struct listener *l))
 
 void listener_arm(struct listener *l)
 {
-	if (!l->armed && l->ready)
-		uv_poll_start(&l->poll, UV_READABLE, on_poll);
+	bool armed = l->armed;
+
 	l->armed = l->ready;
+	if (l->armed != armed)
+		watch(l);
 }
 
 void listener_pause(struct listener *l)
 {
-	if (l->armed)
-		uv_poll_stop(&l->poll);
+	bool armed = l->armed;
+
 	l->armed = false;
+	if (armed)
+		watch(l);
 }
 
 /* accept(2): errors of the new connection itself, already pending on it. Try the next one. */

@@ -10,6 +10,7 @@
 
 struct listener;
 typedef void listener_ready(struct listener *l); /* connections may wait; call listener_accept() */
+typedef void listener_shut(struct listener *l);  /* another process has shut it down: listener_accept() fails */
 
 struct listener {
 	uv_poll_t poll;
@@ -20,12 +21,17 @@ struct listener {
 	struct address address; /* with its real port */
 	struct socket_file file; /* of a unix path: unlinked only while it is still ours */
 	listener_ready *ready; /* NULL: nothing is accepted here */
+	listener_shut *shut;   /* NULL: nobody else has it */
 	void (*closed)(struct listener *l); /* after listener_close(): l may be freed */
 };
 
 /* 0 and armed (with ready NULL: never; others accept), or -errno as socket_open(). The memory is the
  * caller's until `closed`. */
 int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready);
+
+/* The same of a socket that is open, which is taken; not armed. Address and file are the caller's to set. */
+int listener_adopt(struct listener *l, uv_loop_t *loop, int fd, listener_ready *ready, listener_shut *shut);
+
 void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* unlinks a unix path */
 
 void listener_arm(struct listener *l);

@@ -18,7 +18,7 @@ static int set_option(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int bind_inet(int fd, const struct socket_wish *wish, int family)
+static int bind_inet(int fd, const struct socket_wish *wish, int family, bool is_side)
 {
 	const struct address *a = &wish->address;
 	union {
@@ -38,8 +38,13 @@ static int bind_inet(int fd, const struct socket_wish *wish, int family)
 	/* For tcp it means: in spite of connections in TIME_WAIT (socket(7)). */
 	if (!err && (a->kind == ADDRESS_TCP || wish->reuse_address))
 		err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!err && is_side)
+		err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (!err && bind(fd, &name.any, len) < 0)
 		err = -errno;
+	/* Of a door only now: a port that somebody has, also another of our own apps, is EADDRINUSE. */
+	if (!err && wish->is_door && !is_side)
+		err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	return err;
 }
 
@@ -122,7 +127,7 @@ void socket_remove_file(struct socket_file *f)
 static int bind_it(int fd, const struct socket_wish *wish, int family, struct socket_file *file)
 {
 	if (family != AF_UNIX)
-		return bind_inet(fd, wish, family);
+		return bind_inet(fd, wish, family, false);
 	return address_is_abstract(&wish->address) ? bind_abstract(fd, wish) : bind_unix(fd, wish, file);
 }
 
@@ -149,6 +154,31 @@ static int open_in_family(const struct socket_wish *wish, int family, struct soc
 		*ret = fd;
 	}
 	return err;
+}
+
+int socket_open_side(const struct socket_wish *wish, const struct address *bound)
+{
+	struct socket_wish side = *wish;
+	bool is_udp = bound->kind == ADDRESS_UDP;
+	int fd = socket(bound->family, (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	side.address = *bound;
+	err = bind_inet(fd, &side, bound->family, true);
+	if (!err)
+		err = set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+	if (!err && !is_udp)
+		err = listen_with(fd, wish->backlog);
+	if (err)
+		fd_close(&fd);
+	return err ? err : fd;
+}
+
+void socket_set_backlog(int fd, const struct socket_wish *wish)
+{
+	listen_with(fd, wish->backlog);
 }
 
 static int open_given(const struct socket_wish *wish, int *ret)

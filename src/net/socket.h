@@ -31,6 +31,7 @@ struct socket_wish {
 	bool is_padded;         /* an abstract name is followed by zeros up to the end of sun_path */
 	mode_t more_mode;       /* permissions to add to those of a unix socket's file */
 	int backlog;            /* <= 0: SOCKET_BACKLOG */
+	bool is_door;           /* others are to join it: socket_open_side() */
 };
 
 /* Binds, and listens unless it is udp; close-on-exec, non-blocking. An AF_UNSPEC host means [::] for both
@@ -38,5 +39,13 @@ struct socket_wish {
  * with its real port goes to ret_bound, the file of a unix path to ret_file. The descriptor, or -errno as
  * bind(2) and listen(2) give it; -EINVAL: fd is not what it should be. */
 int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file);
+
+/* One more socket at the address of a door (tcp) or of the first socket (udp) opened with this wish: the last of
+ * their group (socket(7), SO_REUSEPORT). Of tcp it listens. Nobody may attach a program to it. The descriptor, or
+ * -errno. */
+int socket_open_side(const struct socket_wish *wish, const struct address *bound);
+
+/* What a program's own listen(2) has set is set again (K4). */
+void socket_set_backlog(int fd, const struct socket_wish *wish);
 
 #endif

@@ -170,6 +170,9 @@ int cluster_fork(struct cluster *c, const char *exec, char *const *argv, char *c
 	slot = slot_lowest_empty(c);
 	if (!slot)
 		return c->slot_count == CLUSTER_MAX_SLOTS ? -EAGAIN : -ENOMEM;
+	err = cluster_check_slots(c, slot->number);
+	if (err)
+		return err;
 	err = program_copy(exec, argv, env, &program);
 	if (err)
 		return reason_set(c->reason, err, "out of memory");
@@ -188,6 +191,9 @@ int cluster_scale(struct cluster *c, int workers)
 				  CLUSTER_MAX_SLOTS);
 	if (c->stopping)
 		return reason_set(c->reason, -ESHUTDOWN, "the cluster is stopping");
+	err = cluster_check_slots(c, workers);
+	if (err)
+		return err;
 	cluster_note(c, 0, "scale", "%d worker%s, %d before", workers, workers == 1 ? "" : "s",
 		     cluster_wanted(c));
 	c->settings.respawn = true;
@@ -203,7 +209,7 @@ int cluster_scale(struct cluster *c, int workers)
 			err = slot_want(slot, &(struct program){0}, true, &w);
 		slot->kept = !err;
 	}
-	reload_consider(c);
+	cluster_slots_changed(c);
 	return err;
 }
 
@@ -238,7 +244,7 @@ int cluster_disconnect(struct cluster *c, struct umbel_worker *w)
 	}
 	if (!w && !any && TAILQ_EMPTY(&c->workers))
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
-	reload_consider(c);
+	cluster_slots_changed(c);
 	return 0;
 }
 
@@ -410,7 +416,7 @@ static void raise_limit(struct cluster *c)
 	setrlimit(RLIMIT_NOFILE, &all);
 }
 
-int cluster_open(int argc, char **argv, struct events *events, struct reason *reason,
+int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *events, struct reason *reason,
 		 struct cluster **ret)
 {
 	static const struct umbel_settings defaults = UMBEL_SETTINGS;
@@ -419,6 +425,7 @@ int cluster_open(int argc, char **argv, struct events *events, struct reason *re
 
 	if (!c)
 		return -ENOMEM;
+	c->umbel = umbel;
 	c->events = events;
 	c->reason = reason;
 	c->argc = argc;

@@ -21,6 +21,7 @@
 TAILQ_HEAD(workers, umbel_worker);
 
 struct cluster {
+	struct umbel *umbel; /* for the user's chooser */
 	struct events *events; /* the umbel's, as is the reason */
 	struct reason *reason;
 
@@ -56,7 +57,7 @@ struct cluster {
 	struct sharing sharing;
 };
 
-int cluster_open(int argc, char **argv, struct events *events, struct reason *reason,
+int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *events, struct reason *reason,
 		 struct cluster **ret);
 void cluster_close(struct cluster *c); /* kills and reaps what is left */
 
@@ -88,6 +89,8 @@ int cluster_wanted(const struct cluster *c);
 
 /* ---- for the files beside it ---- */
 
+int cluster_check_slots(struct cluster *c, int wanted); /* -EINVAL: too many for the policy */
+void cluster_slots_changed(struct cluster *c);         /* some were added or retired */
 bool cluster_expects_workers(const struct cluster *c); /* some slot has a worker, or will have one again */
 bool cluster_awaits_worker(const struct cluster *c);   /* one that is not there yet, or not ready */
 void cluster_lost_slot(struct cluster *c);    /* nobody will come there any more */

@@ -12,7 +12,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { MAX_KEY = 4096 };
+enum {
+	MAX_KEY = 4096,
+	LINGER_MS = 3000, /* for reading the datagrams that it has */
+	LOOK_MS = 5,
+};
 
 /* ---- sending ---- */
 
@@ -148,6 +152,8 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 		e->event.listening.family = family;
 		e->event.listening.port = s ? s->listener.address.port : m->query.port > 0 ? m->query.port : 0;
 	}
+	if (s)
+		sharing_listens(s, w);
 	if (!c->settings.wait_ready && !w->waits_to_be_ready)
 		worker_happens(w, WORKER_SERVES);
 }
@@ -156,7 +162,7 @@ static void on_ready(struct umbel_worker *w, const struct node_message *m)
 {
 	w->waits_to_be_ready = !m->ready;
 	if (!w->was_ready && !m->ready)
-		w->takes = false;
+		worker_set_takes(w, false);
 	if (m->ready)
 		worker_happens(w, WORKER_SERVES);
 }
@@ -352,6 +358,10 @@ void dialogue_disconnect_when_idle(struct umbel_worker *w)
 	if (!w->asked_by_us || w->told_disconnect || w->unanswered > 0 ||
 	    w->state != UMBEL_STATE_DRAINING || w->deadlines[DEADLINE_CUT])
 		return;
+	if (worker_now_ms() - w->drains_ms < LINGER_MS && sharing_has_unread(w->cluster, w)) {
+		worker_deadline(w, DEADLINE_CUT, LOOK_MS);
+		return;
+	}
 	w->told_disconnect = true;
 	dialogue_reply(w, node_encode_act("disconnect", w->seq++));
 }

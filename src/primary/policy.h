@@ -2,9 +2,20 @@
 #ifndef UMBEL_PRIMARY_POLICY_H
 #define UMBEL_PRIMARY_POLICY_H
 
+#include "base/address.h"
+#include "primary/share.h"
 #include "umbel.h"
 
 const char *policy_name(enum umbel_policy p); /* "rr" */
 bool policy_from_name(const char *name, enum umbel_policy *ret); /* false: there is no such one */
+
+bool policy_is_steered(enum umbel_policy p); /* the kernel chooses, by our program */
+bool policy_is_handed(enum umbel_policy p);  /* the primary accepts */
+
+/* Whether a listener of that kind and form can have it. *why: a sentence if not. */
+bool policy_is_possible(enum umbel_policy p, enum address_kind kind, enum share_form form, const char **why);
+
+/* What the app's policy is for a listener: itself, else its default. */
+enum umbel_policy policy_for(enum umbel_policy app, enum address_kind kind, enum share_form form);
 
 #endif

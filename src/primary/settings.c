@@ -134,8 +134,12 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	if ((int)s->policy < UMBEL_AUTO || s->policy > UMBEL_SHARED)
 		return reason_set(r, -EINVAL, "settings.policy is %d: no UMBEL_AUTO to UMBEL_SHARED",
 				  (int)s->policy);
-	if (settings_policy(s) == UMBEL_SHARED && s->recycle_connections)
-		return reason_set(r, -EINVAL, "settings.recycle_connections: under UMBEL_SHARED nobody counts them");
+	if (settings_policy(s) > UMBEL_LEAST && s->recycle_connections)
+		return reason_set(r, -EINVAL, "settings.recycle_connections: only under UMBEL_RR and UMBEL_LEAST are "
+				  "they counted");
+	if (settings_policy(s) > UMBEL_LEAST && s->max_connections)
+		return reason_set(r, -EINVAL, "settings.max_connections: only under UMBEL_RR and UMBEL_LEAST does the "
+				  "primary accept");
 	for (const int *fd = s->pass_fds; fd && *fd != -1; fd++)
 		if (*fd < 0 || fcntl(*fd, F_GETFD) < 0)
 			return reason_set(r, -EINVAL, "settings.pass_fds: descriptor %d is not open", *fd);
@@ -223,7 +227,7 @@ enum umbel_policy settings_policy(const struct umbel_settings *s)
 
 	if (s->policy != UMBEL_AUTO)
 		return s->policy;
-	return node && strcmp(node, "none") == 0 ? UMBEL_SHARED : UMBEL_RR;
+	return node && strcmp(node, "none") == 0 ? UMBEL_SPREAD : UMBEL_RR;
 }
 
 /* ---- a slot's own program ---- */

@@ -2,6 +2,8 @@
 
 #include "base/fd.h"
 #include "net/rotation.h"
+#include "primary/choice.h"
+#include "primary/chooser.h"
 #include "primary/cluster.h"
 #include "primary/handoff.h"
 #include "wire/node.h"
@@ -54,15 +56,24 @@ static void share_free(struct share *s)
 	free(s->address);
 	free(s->seats);
 	free(s->pending);
+	steering_finish(&s->steering);
 	free(s);
+}
+
+void share_unref(struct share *s)
+{
+	if (--s->open_handles == 0)
+		share_free(s);
+}
+
+bool share_accepts(const struct share *s)
+{
+	return s->form != SHARE_LENT && s->listener.address.kind != ADDRESS_UDP;
 }
 
 static void on_orphan_closed(uv_handle_t *handle)
 {
-	struct share *s = handle->data;
-
-	if (--s->open_handles == 0)
-		share_free(s);
+	share_unref(handle->data);
 }
 
 static struct share *share_of(struct listener *l)
@@ -72,10 +83,7 @@ static struct share *share_of(struct listener *l)
 
 static void on_listener_closed(struct listener *l)
 {
-	struct share *s = share_of(l);
-
-	if (--s->open_handles == 0)
-		share_free(s);
+	share_unref(share_of(l));
 }
 
 void share_close(struct share *s)
@@ -85,6 +93,7 @@ void share_close(struct share *s)
 
 	TAILQ_FOREACH (w, &s->cluster->workers, link)
 		handoff_forget_share(w, s);
+	s->closed = true;
 	share_set_waiting(s, false);
 	TAILQ_REMOVE(&sharing->shares, s, link);
 	if (s->number >= 0)
@@ -92,6 +101,8 @@ void share_close(struct share *s)
 	for (unsigned i = 0; i < s->pending_count; i++)
 		pending_finish(&s->pending[i]);
 	s->pending_count = 0;
+	chooser_close_parked(s);
+	sides_close(s);
 	listener_close(&s->listener, on_listener_closed);
 	uv_close((uv_handle_t *)&s->orphan, on_orphan_closed);
 }
@@ -119,26 +130,6 @@ static void on_orphan(uv_timer_t *timer)
 
 /* ---- the way of a connection ---- */
 
-struct choice {
-	const struct share *share;
-	const struct refusals *refusals;
-};
-
-static int seat_load(const void *seats, unsigned seat)
-{
-	const struct choice *choice = seats;
-	struct umbel_worker *w = choice->share->seats[seat].worker;
-
-	return refusals_has(choice->refusals, w->id) ? ROTATION_FULL : handoff_load(w);
-}
-
-static int choose(const struct share *s)
-{
-	struct choice choice = {s, s->pending_count ? s->pending[0].refusals : NULL};
-
-	return rotation_choose(&choice, s->seat_count, s->last, seat_load);
-}
-
 static bool all_refused(const struct share *s, const struct refusals *r)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
@@ -165,7 +156,7 @@ static void close_refused(struct share *s)
 	}
 }
 
-/* There is a connection for the chosen one: now it is its turn that is over. */
+/* It is given: now it is its turn that is over. */
 static void take_turn(struct share *s, unsigned seat)
 {
 	for (unsigned i = (s->last + 1) % s->seat_count; i != seat; i = (i + 1) % s->seat_count)
@@ -188,20 +179,25 @@ static int pending_add(struct share *s, struct pending p)
 	return 0;
 }
 
-/* The next connection for `to`: the oldest that came back, else a new one. 0, or as listener_accept(). */
+static bool wants_nonblocking(const struct share *s, const struct umbel_worker *w)
+{
+	return !(handoff_has_lane(w) && s->number >= 0);
+}
+
+/* The next connection, the oldest that came back, else a new one, probably for `to`. 0, or as
+ * listener_accept(). */
 static int next_connection(struct share *s, const struct umbel_worker *to, struct pending *ret)
 {
-	bool nonblocking = !(handoff_has_lane(to) && s->number >= 0);
+	bool nonblocking = s->chooser || wants_nonblocking(s, to);
 	int fd;
 
 	if (s->pending_count > 0) {
 		*ret = pending_pop(s);
-		if (ret->nonblocking != nonblocking)
-			fd_set_nonblocking(ret->fd, nonblocking);
-		ret->nonblocking = nonblocking;
 		return 0;
 	}
 	fd = listener_accept(&s->listener, nonblocking);
+	if (fd == -EAGAIN && s->form == SHARE_GROUP)
+		fd = sides_accept(s, nonblocking);
 	if (fd < 0)
 		return fd;
 	*ret = (struct pending){.fd = fd, .nonblocking = nonblocking};
@@ -242,7 +238,10 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 static void round_hand(struct round *r, struct share *s, struct subscription *to, struct pending *p)
 {
 	struct umbel_worker *w = to->worker;
+	bool nonblocking = wants_nonblocking(s, w);
 
+	if (p->nonblocking != nonblocking)
+		fd_set_nonblocking(p->fd, nonblocking);
 	if (handoff_give(w, s, p->fd, p->refusals) < 0) {
 		pending_finish(p); /* no memory even for a few bytes */
 		return;
@@ -259,28 +258,46 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* Nobody can take one: the kernel queues them. */
+static void wait_for_room(struct share *s)
+{
+	listener_pause(&s->listener);
+	sides_pause(s);
+	share_set_waiting(s, true);
+}
+
+/* False: nothing more to do now. */
+static bool dispatch_one(struct share *s, struct round *r)
+{
+	struct pending p;
+	int seat;
+
+	close_refused(s);
+	seat = choice_any(s, s->pending_count ? s->pending[0].refusals : NULL);
+	if (seat < 0) {
+		wait_for_room(s);
+		return false;
+	}
+	if (r->failed || next_connection(s, s->seats[seat].worker, &p) < 0)
+		return false;
+	if (s->chooser && !p.chosen && chooser_park(s, &p) == 0)
+		return true;
+	seat = choice_for(s, &p, seat);
+	take_turn(s, (unsigned)seat);
+	round_hand(r, s, &s->seats[seat], &p);
+	return true;
+}
+
 static void dispatch_round(struct share *s)
 {
 	struct round r = {.touched_count = 0};
-	unsigned n;
+	unsigned n = 0;
 
+	if (s->waiting)
+		sides_arm(s);
 	share_set_waiting(s, false);
-	for (n = 0; n < ROUND; n++) {
-		struct pending p;
-		int seat;
-
-		close_refused(s);
-		seat = choose(s);
-		if (seat < 0) {
-			listener_pause(&s->listener);
-			share_set_waiting(s, true);
-			break;
-		}
-		if (r.failed || next_connection(s, s->seats[seat].worker, &p) < 0)
-			break;
-		take_turn(s, (unsigned)seat);
-		round_hand(&r, s, &s->seats[seat], &p);
-	}
+	while (n < ROUND && dispatch_one(s, &r))
+		n++;
 	for (unsigned i = 0; i < r.touched_count; i++)
 		round_flush(&r, s, r.touched[i]);
 	qsort(r.sent, r.sent_count, sizeof(r.sent[0]), compare_fds); /* neighbours side by side */
@@ -297,23 +314,33 @@ void share_dispatch(struct share *s)
 	while (s->pending_count > 0 && !s->waiting);
 }
 
-static void on_ready(struct listener *l)
+void share_on_ready(struct share *s)
 {
-	struct share *s = share_of(l);
-
 	share_dispatch(s);
 	sharing_watch_lanes(s->cluster);
 }
 
+static void on_ready(struct listener *l)
+{
+	share_on_ready(share_of(l));
+}
+
+void share_put(struct share *s, struct pending p)
+{
+	if (pending_add(s, p) < 0)
+		pending_finish(&p);
+	else
+		share_set_waiting(s, true);
+}
+
 void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals *refusals)
 {
-	struct pending p = {fd, nonblocking, refusals};
+	struct pending p = {.fd = fd, .nonblocking = nonblocking, .refusals = refusals, .chosen = true};
 
-	if (!s || (refusals && all_refused(s, refusals)) || pending_add(s, p) < 0) {
+	if (!s || (refusals && all_refused(s, refusals)))
 		pending_finish(&p);
-		return;
-	}
-	share_set_waiting(s, true);
+	else
+		share_put(s, p);
 }
 
 /* ---- seats ---- */
@@ -332,6 +359,7 @@ int share_add(struct share *s, struct umbel_worker *w)
 	s->seats[s->seat_count++] = (struct subscription){.worker = w};
 	s->closed_by = 0;
 	uv_timer_stop(&s->orphan);
+	steering_update(s);
 	return 0;
 }
 
@@ -350,6 +378,7 @@ void share_remove(struct share *s, unsigned seat)
 	memmove(s->seats + seat, s->seats + seat + 1, (s->seat_count - seat) * sizeof(*s->seats));
 	if (s->last >= seat)
 		s->last = s->last ? s->last - 1 : (s->seat_count ? s->seat_count - 1 : 0);
+	steering_update(s);
 }
 
 /* ---- opening ---- */
@@ -366,6 +395,8 @@ static struct share *share_new(struct cluster *c, char *key, json_t *data)
 	s->address = malloc(ADDRESS_TEXT_MAX);
 	s->data = json_incref(data);
 	s->orphan.data = s;
+	TAILQ_INIT(&s->parked);
+	TAILQ_INIT(&s->sides.list);
 	if (s->key_json && s->address)
 		return s;
 	s->key = NULL; /* still the caller's */
@@ -373,24 +404,40 @@ static struct share *share_new(struct cluster *c, char *key, json_t *data)
 	return NULL;
 }
 
-int share_open(struct cluster *c, char *key, const struct socket_wish *wish, bool is_lent, json_t *data,
-	       struct share **ret)
+static int open_sockets(struct share *s, const struct socket_wish *wish)
+{
+	int err = listener_open(&s->listener, &s->cluster->loop, wish, share_accepts(s) ? on_ready : NULL);
+
+	if (err)
+		return err;
+	uv_timer_init(&s->cluster->loop, &s->orphan);
+	s->open_handles = 2;
+	if (s->form == SHARE_GROUP && sides_open(s) < 0) /* no memory */
+		s->form = share_accepts(s) ? SHARE_PLAIN : SHARE_LENT;
+	steering_update(s); /* of udp before anybody joins (K43) */
+	return 0;
+}
+
+int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+	       enum umbel_policy policy, json_t *data, struct share **ret)
 {
 	struct share *s = share_new(c, key, data);
 	int err;
 
 	if (!s)
 		return -ENOMEM;
-	err = listener_open(&s->listener, &c->loop, wish, is_lent ? NULL : on_ready);
+	s->wish = *wish;
+	s->wish.is_door = form == SHARE_GROUP;
+	s->form = form;
+	s->policy = policy;
+	s->listener.address.kind = wish->address.kind;
+	err = open_sockets(s, &s->wish);
 	if (err) {
 		s->key = NULL;
 		share_free(s);
 		return err;
 	}
-	uv_timer_init(&c->loop, &s->orphan);
-	s->open_handles = 2;
-	s->is_lent = is_lent;
-	s->number = is_lent ? -1 : number_take(&c->sharing);
+	s->number = share_accepts(s) ? number_take(&c->sharing) : -1;
 	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
 	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
 	*ret = s;
@@ -399,9 +446,7 @@ int share_open(struct cluster *c, char *key, const struct socket_wish *wish, boo
 
 void share_wait_for_successor(struct share *s, unsigned ms)
 {
-	if (!s->is_lent) {
-		listener_pause(&s->listener);
-		share_set_waiting(s, true);
-	}
+	if (share_accepts(s))
+		wait_for_room(s);
 	uv_timer_start(&s->orphan, on_orphan, ms, 0);
 }

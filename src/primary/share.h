@@ -4,6 +4,9 @@
 
 #include "net/listener.h"
 #include "primary/refusals.h"
+#include "primary/sides.h"
+#include "primary/steering.h"
+#include "umbel.h"
 
 #include <stdint.h>
 #include <sys/queue.h>
@@ -12,10 +15,15 @@ struct cluster;
 struct json_t;
 struct umbel_worker;
 
+struct parked;
+TAILQ_HEAD(parked_list, parked); /* chooser.h */
+
 struct subscription {
 	struct umbel_worker *worker;
 	uint64_t handed;
 	uint64_t skipped; /* times it was passed over in the rotation */
+	uint64_t refused; /* connections that it gave back */
+	bool accepts;     /* by itself, and takes nothing from us */
 };
 
 /* A connection that was accepted and is nobody's: its worker died or refused it. */
@@ -23,6 +31,15 @@ struct pending {
 	int fd;
 	bool nonblocking;
 	struct refusals *refusals;
+	bool chosen;     /* the user's chooser has spoken */
+	uint32_t wanted; /* its word: a worker's id; 0: none */
+};
+
+/* Who has the socket of a share. */
+enum share_form {
+	SHARE_PLAIN, /* the primary, which accepts */
+	SHARE_LENT,  /* every worker has the one socket, and nothing is handed over */
+	SHARE_GROUP, /* each worker has one of its slot's (sides.h); of tcp the primary has a door */
 };
 
 struct share {
@@ -35,7 +52,12 @@ struct share {
 	struct json_t *data;
 	int number; /* in lanes, 0..255; -1: none left, connections go by the channel */
 	uint32_t closed_by; /* id of the last worker, which closed its server; 0: it died, or somebody serves it */
-	bool is_lent; /* the workers have the socket, and nothing is handed over */
+	enum share_form form;
+	enum umbel_policy policy;
+	struct socket_wish wish; /* it was opened with */
+	struct sides sides;
+	struct steering steering;
+	bool closed;
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;
 
@@ -44,12 +66,18 @@ struct share {
 	unsigned last; /* seat of the last choice */
 	struct pending *pending;
 	unsigned pending_count, pending_size;
+	umbel_chooser *chooser; /* the user's, or NULL */
+	void *chooser_data;
+	struct parked_list parked; /* until it may be called */
+	unsigned parked_count;
 };
 
 /* Binds. Takes the key on success; 0 or -errno as listener_open(). */
-int share_open(struct cluster *c, char *key, const struct socket_wish *wish, bool is_lent,
-	       struct json_t *data, struct share **ret);
+int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+	       enum umbel_policy policy, struct json_t *data, struct share **ret);
 void share_close(struct share *s); /* pending connections too */
+void share_unref(struct share *s); /* one of its handles is closed */
+bool share_accepts(const struct share *s); /* the primary does */
 
 int share_add(struct share *s, struct umbel_worker *w); /* the last seat; 0 or -ENOMEM */
 void share_remove(struct share *s, unsigned seat);
@@ -60,6 +88,10 @@ void share_wait_for_successor(struct share *s, unsigned ms);
 
 /* Hands over what waits, as far as somebody has room. */
 void share_dispatch(struct share *s);
+void share_on_ready(struct share *s); /* the same, when the loop says so */
+
+/* An accepted connection waits for its turn again, with what the chooser said. Taken. */
+void share_put(struct share *s, struct pending p);
 
 /* An accepted connection comes back; fd and refusals are taken. s NULL: nobody serves it any more. */
 void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals *refusals);

@@ -189,6 +189,58 @@ void sharing_close_orphans(struct cluster *c)
 	}
 }
 
+/* ---- sides ---- */
+
+void sharing_trim(struct cluster *c)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		sides_trim(s);
+}
+
+void sharing_release(struct cluster *c, struct umbel_worker *w)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		sides_release(s, w);
+	sharing_trim(c);
+}
+
+/* The program's own listen(2) has set its backlog (K4). */
+void sharing_listens(const struct share *s, const struct umbel_worker *w)
+{
+	const struct side *side = sides_find(s, w);
+
+	if (side && share_accepts(s))
+		socket_set_backlog(side->listener.fd, &s->wish);
+}
+
+bool sharing_has_datagrams(struct cluster *c, const struct umbel_worker *w)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		if (!share_accepts(s) && sides_find(s, w))
+			return true;
+	return false;
+}
+
+bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w)
+{
+	struct diag_queue q;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		const struct side *side = share_accepts(s) ? NULL : sides_find(s, w);
+
+		if (side && diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
+			return true;
+	}
+	return false;
+}
+
 /* ---- the whole ---- */
 
 int sharing_open(struct cluster *c)
@@ -204,6 +256,8 @@ int sharing_open(struct cluster *c)
 	if (err)
 		fd_close(&sharing->lanes);
 	sharing->lanes_poll.data = c;
+	if (!err && diag_open(&sharing->diag) < 0)
+		sharing->diag = NULL; /* handshakes under way are not seen then */
 	return err;
 }
 
@@ -213,6 +267,7 @@ void sharing_close(struct cluster *c)
 
 	while ((s = TAILQ_FIRST(&c->sharing.shares)))
 		share_close(s);
+	diag_close(c->sharing.diag);
 	uv_close((uv_handle_t *)&c->sharing.lanes_poll, NULL);
 	fd_close(&c->sharing.lanes);
 }

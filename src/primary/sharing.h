@@ -9,6 +9,9 @@ struct sharing {
 	TAILQ_HEAD(, share) shares;
 	uint8_t numbers[32]; /* bitmap of lane numbers in use */
 	uint8_t next_number;
+	struct diag *diag;   /* NULL: the kernel does not tell */
+	umbel_chooser *chooser; /* of listeners to come; NULL */
+	void *chooser_data;
 	unsigned waiting;    /* shares that wait for room */
 	int lanes;           /* epoll set of all lanes' ends, edge-triggered: a full one has room again */
 	uv_poll_t lanes_poll;
@@ -26,6 +29,14 @@ bool sharing_close_closed(struct cluster *c, const struct address *a);
 
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w);
 void sharing_close_orphans(struct cluster *c); /* addresses that nobody serves: nobody will come */
+
+void sharing_release(struct cluster *c, struct umbel_worker *w); /* it is dead: its sides are free */
+void sharing_trim(struct cluster *c); /* slots were retired */
+void sharing_listens(const struct share *s, const struct umbel_worker *w); /* it has called listen(2) */
+
+/* Udp: whether it has sockets; whether there is something in them that it has not read. */
+bool sharing_has_datagrams(struct cluster *c, const struct umbel_worker *w);
+bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w);
 
 struct share *sharing_find(struct cluster *c, const char *key); /* NULL: nobody serves it */
 struct share *sharing_by_number(struct cluster *c, uint8_t number);

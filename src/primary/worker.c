@@ -7,6 +7,7 @@
 #include "primary/handoff.h"
 #include "primary/slot.h"
 #include "primary/spawn.h"
+#include "primary/steering.h"
 #include "wire/node.h"
 
 #include <errno.h>
@@ -55,6 +56,9 @@ static void on_gone_told(struct queued_event *e)
  * ends by itself, with its 'exit' handlers, unless a timer or a connection of its own keeps it. Marked
  * responses need a while until every keep-alive connection has had one. */
 enum { LAST_STEPS_MS = 1000, NODE_LAST_STEPS_MS = 300, LAST_READS = 512, CUT_MS = 1500 };
+
+/* Datagrams that were steered to it just now. */
+enum { SETTLE_MS = 20 };
 
 /* Its group, and itself: it may have left the group. */
 static void send_signal(const struct umbel_worker *w, int sig)
@@ -111,9 +115,12 @@ static void action_limit(struct umbel_worker *w)
 static void action_drain(struct umbel_worker *w)
 {
 	take_no_more(w);
+	w->drains_ms = worker_now_ms();
 	if (w->has_preload) {
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
+	} else if (sharing_has_datagrams(w->cluster, w)) {
+		worker_deadline(w, DEADLINE_CUT, SETTLE_MS);
 	}
 	dialogue_disconnect_when_idle(w);
 }
@@ -166,7 +173,10 @@ void worker_ask(struct umbel_worker *w)
 
 void worker_set_takes(struct umbel_worker *w, bool takes)
 {
-	w->takes = takes;
+	if (w->takes != takes) {
+		w->takes = takes;
+		steering_update_all(w->cluster);
+	}
 	if (takes)
 		sharing_resume(w->cluster);
 }
@@ -327,6 +337,9 @@ static void finish(struct umbel_worker *w)
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
+	sharing_release(w->cluster, w);
+	scoreboard_unmap(w->board);
+	w->board = NULL;
 	e = events_add(w->cluster->events, UMBEL_GONE, w, "", 0);
 	if (e)
 		e->told = on_gone_told;

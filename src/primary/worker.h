@@ -6,11 +6,13 @@
 
 #include "primary/cluster.h"
 #include "primary/kind.h"
+#include "net/least.h"
 #include "primary/life.h"
 #include "umbel.h"
 #include "wire/accounts.h"
 #include "wire/channel.h"
 #include "wire/lane.h"
+#include "wire/scoreboard.h"
 
 struct handoff;
 struct generation;
@@ -28,6 +30,14 @@ enum worker_deadline {
 	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */
 	DEADLINES
+};
+
+/* How fast it is, for UMBEL_LEAST: looked at now and then. */
+struct pace {
+	uint64_t sampled_ms;     /* of uv_now(); 0: never */
+	uint64_t mean_us;        /* libumbel: time one connection took; 0: unknown */
+	struct least_sample sum; /* libumbel: as last seen */
+	uint64_t ticks, cpu;     /* others: as last seen; of the last second */
 };
 
 struct umbel_worker {
@@ -60,7 +70,7 @@ struct umbel_worker {
 	bool dirty, watches_output;
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
-	uint64_t started_ms, ready_ms; /* of uv_hrtime() */
+	uint64_t started_ms, ready_ms, drains_ms; /* of uv_hrtime() */
 	uint32_t chance;      /* any number: spreads its limits */
 	uint32_t seq;
 	void *data;
@@ -81,6 +91,8 @@ struct umbel_worker {
 	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
 	unsigned lane_credit;   /* connections that surely have room */
 	struct lane_batch lane_out;
+	const struct scoreboard *board; /* NULL: it has none */
+	struct pace pace;
 };
 
 /* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is

@@ -1,0 +1,125 @@
+#include "primary/choice.h"
+
+#include "base/proc.h"
+#include "net/least.h"
+#include "net/rotation.h"
+#include "primary/cluster.h"
+#include "primary/handoff.h"
+#include "primary/share.h"
+#include "primary/worker.h"
+
+#include <sys/socket.h>
+
+enum { SAMPLE_MS = 100 };
+
+struct seats {
+	const struct share *share;
+	const struct refusals *refused;
+};
+
+static int load_of(const void *of, unsigned seat)
+{
+	const struct seats *seats = of;
+	struct umbel_worker *w = seats->share->seats[seat].worker;
+
+	return refusals_has(seats->refused, w->id) ? ROTATION_FULL : handoff_load(w);
+}
+
+/* ---- least ---- */
+
+/* Looked at again at times, and only while connections come. */
+static void sample(struct umbel_worker *w)
+{
+	struct pace *p = &w->pace;
+	uint64_t now = uv_now(&w->cluster->loop), ticks;
+
+	if (p->sampled_ms && now - p->sampled_ms < SAMPLE_MS)
+		return;
+	if (w->board) {
+		struct scoreboard_view view;
+		struct least_sample sum;
+
+		scoreboard_read(w->board, &view);
+		sum = (struct least_sample){view.finished, view.service_us};
+		p->mean_us = least_mean(p->mean_us, &p->sum, &sum, view.active);
+		p->sum = sum;
+	} else {
+		ticks = proc_cpu_ticks(w->pid);
+		if (p->sampled_ms) { /* the last second's, as far as it was looked at */
+			uint64_t elapsed = now - p->sampled_ms, weight = elapsed < 1000 ? elapsed : 1000;
+
+			p->cpu = (p->cpu * (1000 - weight) + (ticks - p->ticks) * 1000000 / elapsed * weight) / 1000;
+		}
+		p->ticks = ticks;
+	}
+	p->sampled_ms = now;
+}
+
+static int choose_least(const struct seats *seats)
+{
+	const struct share *s = seats->share;
+	struct least_candidate candidates[CLUSTER_MAX_SLOTS];
+	unsigned count = s->seat_count < CLUSTER_MAX_SLOTS ? s->seat_count : CLUSTER_MAX_SLOTS;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct umbel_worker *w = s->seats[i].worker;
+		bool known;
+
+		candidates[i] = (struct least_candidate){.is_full = load_of(seats, i) == ROTATION_FULL};
+		if (candidates[i].is_full)
+			continue;
+		sample(w);
+		candidates[i].in_hand = handoff_active(w, &known);
+		candidates[i].mean_us = w->pace.mean_us;
+		candidates[i].cpu = w->pace.cpu;
+	}
+	return least_choose(candidates, count, s->last);
+}
+
+int choice_any(struct share *s, const struct refusals *refused)
+{
+	struct seats seats = {s, refused};
+
+	if (s->policy == UMBEL_LEAST)
+		return choose_least(&seats);
+	return rotation_choose(&seats, s->seat_count, s->last, load_of);
+}
+
+/* ---- once it is known ---- */
+
+/* The newest of that slot (0: any) or id (0: any) that can take it; -1. */
+static int find_seat(const struct seats *seats, int slot, uint32_t id)
+{
+	const struct share *s = seats->share;
+
+	for (unsigned i = s->seat_count; i-- > 0;) {
+		const struct umbel_worker *w = s->seats[i].worker;
+
+		if ((slot == 0 || w->slot->number == slot) && (id == 0 || w->id == id) &&
+		    load_of(seats, i) != ROTATION_FULL)
+			return (int)i;
+	}
+	return -1;
+}
+
+static int slot_of_client(const struct share *s, int fd)
+{
+	struct sockaddr_storage client;
+	socklen_t len = sizeof(client);
+
+	if (getpeername(fd, (struct sockaddr *)&client, &len) < 0)
+		return 0;
+	return s->steering.slots[buckets_of_client((struct sockaddr *)&client)];
+}
+
+int choice_for(struct share *s, const struct pending *p, int otherwise)
+{
+	struct seats seats = {s, p->refusals};
+	int seat = -1, slot;
+
+	if (p->wanted)
+		seat = find_seat(&seats, 0, p->wanted);
+	if (seat < 0 && s->policy == UMBEL_STICKY && (slot = slot_of_client(s, p->fd)) > 0)
+		seat = find_seat(&seats, slot, 0);
+	return seat < 0 ? otherwise : seat;
+}

@@ -1,0 +1,16 @@
+/* choice: which worker gets a connection that the primary hands over, by the share's policy. */
+#ifndef UMBEL_PRIMARY_CHOICE_H
+#define UMBEL_PRIMARY_CHOICE_H
+
+struct pending;
+struct refusals;
+struct share;
+
+/* The seat whose turn it is, of those that can take one and have not refused this one; -1: nobody can. */
+int choice_any(struct share *s, const struct refusals *refused);
+
+/* Once the connection is known: the one that the chooser or its client's address asks for, if that can take it;
+ * else `otherwise`. */
+int choice_for(struct share *s, const struct pending *p, int otherwise);
+
+#endif

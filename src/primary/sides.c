@@ -1,0 +1,273 @@
+#include "primary/sides.h"
+
+#include "base/fd.h"
+#include "primary/cluster.h"
+#include "primary/slot.h"
+#include "primary/steering.h"
+#include "primary/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+static struct side *side_of(struct listener *l)
+{
+	return (struct side *)((char *)l - offsetof(struct side, listener));
+}
+
+static void unreference(struct side *side)
+{
+	struct share *s = side->share;
+
+	if (--side->open_handles > 0)
+		return;
+	free(side->half_open);
+	free(side);
+	share_unref(s);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	unreference(handle->data);
+}
+
+static void on_listener_closed(struct listener *l)
+{
+	unreference(side_of(l));
+}
+
+static void side_close(struct side *side)
+{
+	TAILQ_REMOVE(&side->share->sides.list, side, link);
+	listener_close(&side->listener, on_listener_closed);
+	uv_close((uv_handle_t *)&side->timer, on_timer_closed);
+}
+
+/* ---- what happens at one ---- */
+
+static void on_ready(struct listener *l)
+{
+	struct side *side = side_of(l);
+
+	side->readable = true;
+	share_on_ready(side->share);
+}
+
+/* A worker called shutdown(2) on its copy: the kernel has taken it out of the group (K5, K35). */
+static void on_shut(struct listener *l)
+{
+	struct side *side = side_of(l);
+
+	socket_set_backlog(l->fd, &side->share->wish); /* it listens again, and is the last one */
+	group_moved_to_end(&side->share->sides.group, side->member);
+	steering_update(side->share);
+}
+
+/* ---- coming and leaving ---- */
+
+static bool is_udp(const struct share *s)
+{
+	return s->listener.address.kind == ADDRESS_UDP;
+}
+
+/* Udp has no door: the socket that was bound first is the first worker's. */
+static int open_socket(struct share *s, struct side *side, int *ret)
+{
+	bool first = is_udp(s) && TAILQ_EMPTY(&s->sides.list);
+	int fd, err;
+
+	if (first) {
+		fd = fcntl(s->listener.fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			return -errno;
+		side->member = &s->sides.door;
+	} else {
+		fd = socket_open_side(&s->wish, &s->listener.address);
+		if (fd < 0)
+			return fd;
+		side->member = &side->own;
+		err = group_add(&s->sides.group, side->member, fd);
+		if (err) {
+			shutdown(fd, SHUT_RDWR);
+			fd_close(&fd);
+			return err;
+		}
+	}
+	*ret = fd;
+	return 0;
+}
+
+static int side_new(struct share *s, int slot, struct side **ret)
+{
+	struct side *side = calloc(1, sizeof(*side));
+	int fd = -1, err = side ? open_socket(s, side, &fd) : -ENOMEM;
+
+	if (!err) {
+		err = listener_adopt(&side->listener, &s->cluster->loop, fd, is_udp(s) ? NULL : on_ready,
+				     is_udp(s) ? NULL : on_shut);
+		if (err) {
+			shutdown(fd, SHUT_RDWR);
+			fd_close(&fd);
+			if (side->member == &side->own)
+				group_remove(&s->sides.group, side->member);
+		}
+	}
+	if (err) {
+		free(side);
+		return err;
+	}
+	side->listener.address = s->listener.address;
+	side->share = s;
+	side->slot = slot;
+	uv_timer_init(&s->cluster->loop, &side->timer);
+	side->timer.data = side;
+	side->open_handles = 2;
+	s->open_handles++;
+	TAILQ_INSERT_TAIL(&s->sides.list, side, link);
+	*ret = side;
+	return 0;
+}
+
+int sides_open(struct share *s)
+{
+	return group_add(&s->sides.group, &s->sides.door, s->listener.fd);
+}
+
+void sides_close(struct share *s)
+{
+	struct side *side;
+
+	while ((side = TAILQ_FIRST(&s->sides.list))) {
+		if (!is_udp(s))
+			shutdown(side->listener.fd, SHUT_RDWR); /* whoever else has it keeps no port busy */
+		side_close(side);
+	}
+	group_finish(&s->sides.group);
+}
+
+void sides_remove(struct side *side)
+{
+	group_remove(&side->share->sides.group, side->member);
+	side_close(side);
+}
+
+static struct side *find_free(const struct share *s, int slot)
+{
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->slot == slot && side->owner == 0)
+			return side;
+	return NULL;
+}
+
+int sides_take(struct share *s, const struct umbel_worker *w, struct side **ret)
+{
+	struct side *side = sides_find(s, w);
+	int err = 0;
+
+	if (!side)
+		side = find_free(s, w->slot->number);
+	if (!side)
+		err = side_new(s, w->slot->number, &side);
+	if (err)
+		return err;
+	side->owner = w->id;
+	retire_cancel(side);
+	steering_update(s); /* an index more */
+	*ret = side;
+	return 0;
+}
+
+struct side *sides_find(const struct share *s, const struct umbel_worker *w)
+{
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->owner == w->id)
+			return side;
+	return NULL;
+}
+
+void sides_release(struct share *s, const struct umbel_worker *w)
+{
+	struct side *side = sides_find(s, w);
+
+	if (side)
+		side->owner = 0;
+}
+
+/* A slot keeps one beside its worker's: the next successor's. */
+void sides_trim(struct share *s)
+{
+	struct cluster *c = s->cluster;
+	struct side *side, *other;
+
+	if (is_udp(s))
+		return; /* there is no shutdown(2) for it, so it could not leave the group at a known time */
+	TAILQ_FOREACH (side, &s->sides.list, link) {
+		const struct slot *slot = c->slots[side->slot - 1];
+		bool wanted = slot_is_wanted(slot) || slot->worker;
+
+		if (side->owner || side->retires_ms)
+			continue;
+		for (other = TAILQ_NEXT(side, link); wanted && other; other = TAILQ_NEXT(other, link))
+			wanted = other->slot != side->slot || other->owner || other->retires_ms;
+		if (!wanted)
+			retire_begin(side);
+	}
+}
+
+/* ---- connections in them ---- */
+
+int sides_accept(struct share *s, bool nonblocking)
+{
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link) {
+		int fd;
+
+		if (!side->readable)
+			continue;
+		fd = listener_accept(&side->listener, nonblocking);
+		if (fd >= 0)
+			return fd;
+		side->readable = false;
+	}
+	return -EAGAIN;
+}
+
+void sides_arm(struct share *s)
+{
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link) {
+		if (side->steered)
+			listener_pause(&side->listener);
+		else
+			listener_arm(&side->listener);
+		side->readable &= !side->steered;
+	}
+}
+
+void sides_pause(struct share *s)
+{
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		listener_pause(&side->listener);
+}
+
+unsigned sides_waiting(const struct share *s, int slot)
+{
+	struct diag_queue q;
+	struct side *side;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->slot == slot && diag_queue(side->listener.fd, &q) == 0)
+			count += q.waiting;
+	return count;
+}

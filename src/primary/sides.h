@@ -1,0 +1,66 @@
+/* sides: the sockets of a share's slots. A worker borrows one; it outlives the worker, and whoever takes over the
+ * slot gets it with all that waits in it. An old and a new worker never have the same one. What arrives in one
+ * that no worker is steered to, the primary accepts itself (share.h), so nothing is lost with a worker, nor
+ * between the switch of a program and its effect. */
+#ifndef UMBEL_PRIMARY_SIDES_H
+#define UMBEL_PRIMARY_SIDES_H
+
+#include "net/diag.h"
+#include "net/group.h"
+#include "net/listener.h"
+
+#include <sys/queue.h>
+
+struct share;
+struct umbel_worker;
+
+struct side {
+	TAILQ_ENTRY(side) link;
+	struct share *share;
+	struct listener listener;
+	struct group_member own;
+	struct group_member *member; /* own; of udp's first the door's */
+	int slot;
+	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
+	bool steered;   /* the kernel gives it what is new */
+	bool readable;  /* connections may wait in it */
+	unsigned open_handles;
+
+	/* its retirement: retire.c */
+	uv_timer_t timer;
+	uint64_t retires_ms; /* since, of uv_now(); 0: it does not */
+	bool looked_empty;
+	struct diag_peer *half_open; /* handshakes that began before */
+	unsigned half_open_count;
+};
+
+struct sides {
+	TAILQ_HEAD(, side) list;
+	struct group group; /* its count is 0: the share has no sides */
+	struct group_member door;
+};
+
+/* The share has just opened its socket. 0 or -ENOMEM. */
+int sides_open(struct share *s);
+void sides_close(struct share *s); /* with the share */
+
+/* The worker's: the one it has, one that its slot has left, or a new one. 0 or -errno. */
+int sides_take(struct share *s, const struct umbel_worker *w, struct side **ret);
+struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
+void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
+
+void sides_trim(struct share *s); /* those that no slot needs any more retire */
+
+/* As listener_accept(), from any that nobody is steered to. */
+int sides_accept(struct share *s, bool nonblocking);
+void sides_arm(struct share *s);
+void sides_pause(struct share *s);
+unsigned sides_waiting(const struct share *s, int slot); /* connections in its sockets; udp: bytes */
+
+/* ---- retire.c ---- */
+
+void retire_begin(struct side *side);
+void retire_cancel(struct side *side);
+void sides_remove(struct side *side); /* it has left the group */
+
+#endif

@@ -1,0 +1,161 @@
+#include "primary/steering.h"
+
+#include "net/steer.h"
+#include "primary/cluster.h"
+#include "primary/share.h"
+#include "primary/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Who may be steered to: the newest worker of each slot that takes. */
+struct takers {
+	struct side *sides[BUCKETS_SLOTS + 1]; /* by slot; NULL: nobody */
+	uint16_t targets[BUCKETS_SLOTS];
+	unsigned count;
+};
+
+static void find_takers(struct share *s, struct takers *t)
+{
+	memset(t, 0, sizeof(*t));
+	for (unsigned i = 0; i < s->seat_count; i++) {
+		struct umbel_worker *w = s->seats[i].worker;
+		struct side *side = w->takes ? sides_find(s, w) : NULL;
+
+		if (!side || side->slot > BUCKETS_SLOTS)
+			continue;
+		if (!t->sides[side->slot] || t->sides[side->slot]->owner < side->owner)
+			t->sides[side->slot] = side;
+	}
+	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++)
+		if (t->sides[slot])
+			t->targets[t->count++] = t->sides[slot]->member->index;
+}
+
+static bool is_steered(const struct share *s)
+{
+	return s->policy == UMBEL_SPREAD || s->policy == UMBEL_STICKY;
+}
+
+/* The slots that are wanted have homes, whether somebody serves there now or not: so a client comes back. */
+static int find_homes(struct share *s)
+{
+	struct steering *st = &s->steering;
+	const struct cluster *c = s->cluster;
+
+	if (!st->homes)
+		st->homes = calloc(1, sizeof(*st->homes));
+	if (!st->homes)
+		return -ENOMEM;
+	for (int i = 0; i < c->slot_count && i < BUCKETS_SLOTS; i++) {
+		if (slot_is_wanted(c->slots[i]))
+			buckets_add(st->homes, (unsigned)i + 1);
+		else
+			buckets_remove(st->homes, (unsigned)i + 1);
+	}
+	return 0;
+}
+
+/* Sockets of the buckets. */
+static int plan_sticky(struct share *s, const struct takers *t, uint16_t ret[BUCKETS])
+{
+	bool serves[BUCKETS_SLOTS + 1];
+	int err = find_homes(s);
+
+	if (err)
+		return err;
+	for (unsigned slot = 0; slot <= BUCKETS_SLOTS; slot++)
+		serves[slot] = t->sides[slot];
+	buckets_assign(s->steering.homes, serves, s->steering.slots);
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		const struct side *side = t->sides[s->steering.slots[i]];
+
+		ret[i] = side ? side->member->index : t->targets[0];
+	}
+	return 0;
+}
+
+static int attach(struct share *s, const struct steer_plan *plan)
+{
+	struct sock_filter program[STEER_MAX];
+	struct steering *st = &s->steering;
+	unsigned length = steer_program(plan, program);
+	size_t size = length * sizeof(*program);
+	int err;
+
+	if (length == st->length && memcmp(program, st->program, size) == 0)
+		return 0;
+	err = group_attach(&s->sides.group, program, length);
+	if (err)
+		return err;
+	free(st->program);
+	st->program = malloc(size);
+	st->length = st->program ? length : 0;
+	if (st->program)
+		memcpy(st->program, program, size);
+	return 0;
+}
+
+static int plan_and_attach(struct share *s, const struct takers *t)
+{
+	static const uint16_t first = 0;
+	bool udp = s->listener.address.kind == ADDRESS_UDP;
+	struct steer_plan plan = {STEER_TO_FIRST, &first, 1, NULL};
+	uint16_t buckets[BUCKETS];
+	int err = 0;
+
+	if (t->count == 0 && udp && s->steering.length)
+		return 0; /* where it went before it waits for a successor */
+	if (t->count > 0 && is_steered(s) && !s->chooser) {
+		plan = (struct steer_plan){udp ? STEER_FLOW : STEER_RANDOM, t->targets, t->count, NULL};
+		if (s->policy == UMBEL_STICKY) {
+			err = plan_sticky(s, t, buckets);
+			plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
+		}
+	}
+	return err ? err : attach(s, &plan);
+}
+
+static void mark(struct share *s, const struct takers *t)
+{
+	bool steered = is_steered(s) && !s->chooser;
+	struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		side->steered = steered && t->sides[side->slot] == side;
+	if (!s->waiting)
+		sides_arm(s);
+}
+
+void steering_update(struct share *s)
+{
+	struct takers t;
+	int err;
+
+	if (s->sides.group.count == 0)
+		return;
+	find_takers(s, &t);
+	err = plan_and_attach(s, &t);
+	if (!err)
+		mark(s, &t);
+	if (err && !s->steering.failed)
+		cluster_note(s->cluster, 0, "steering", "%s: the kernel does not take the program that steers its "
+			     "connections: %s", s->address, strerror(-err));
+	s->steering.failed = err;
+}
+
+void steering_update_all(struct cluster *c)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		steering_update(s);
+}
+
+void steering_finish(struct steering *st)
+{
+	free(st->program);
+	free(st->homes);
+	*st = (struct steering){0};
+}

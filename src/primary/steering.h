@@ -1,0 +1,27 @@
+/* steering: which socket of a share's group the kernel gives new connections to. Computed anew whenever somebody
+ * takes, or does not take any more: no new connection goes to a slot that does not serve while another does. */
+#ifndef UMBEL_PRIMARY_STEERING_H
+#define UMBEL_PRIMARY_STEERING_H
+
+#include "net/buckets.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cluster;
+struct share;
+struct sock_filter;
+
+struct steering {
+	struct sock_filter *program; /* that is attached; NULL: none yet */
+	unsigned length;
+	struct buckets *homes;       /* sticky: of all slots that are wanted; NULL until then */
+	uint16_t slots[BUCKETS];     /* sticky: who serves each bucket now; 0: nobody */
+	bool failed;                 /* the kernel did not take a program, and it was said */
+};
+
+void steering_update(struct share *s);           /* nothing to do for a share without sides */
+void steering_update_all(struct cluster *c);
+void steering_finish(struct steering *st);
+
+#endif
