@@ -101,25 +101,37 @@ static int parse_unix(const char *text, struct address *ret, const char **why)
 	return 0;
 }
 
+static int parse_plain(const char *text, struct address *ret, const char **why)
+{
+	if (strncmp(text, "tcp://", 6) == 0)
+		return parse_inet(text + 6, ADDRESS_TCP, ret, why);
+	if (strncmp(text, "udp://", 6) == 0)
+		return parse_inet(text + 6, ADDRESS_UDP, ret, why);
+	if (strncmp(text, "unix://", 7) == 0)
+		return parse_unix(text + 7, ret, why);
+	*why = "an address begins with tcp://, udp:// or unix://";
+	return -EINVAL;
+}
+
 int address_parse(const char *text, struct address *ret, const char **why)
 {
+	char plain[ADDRESS_TEXT_MAX];
+	size_t len = strcspn(text, "?");
 	struct address a = {0};
-	int r;
+	int err;
 
-	if (strncmp(text, "tcp://", 6) == 0) {
-		r = parse_inet(text + 6, ADDRESS_TCP, &a, why);
-	} else if (strncmp(text, "udp://", 6) == 0) {
-		r = parse_inet(text + 6, ADDRESS_UDP, &a, why);
-	} else if (strncmp(text, "unix://", 7) == 0) {
-		r = parse_unix(text + 7, &a, why);
-	} else {
-		*why = "an address begins with tcp://, udp:// or unix://";
-		r = -EINVAL;
+	if (len >= sizeof(plain)) {
+		*why = "it is longer than any address";
+		return -EINVAL;
 	}
-	if (r < 0)
-		return r;
-	*ret = a;
-	return 0;
+	memcpy(plain, text, len);
+	plain[len] = '\0';
+	err = parse_plain(plain, &a, why);
+	if (!err && text[len])
+		err = address_parse_options(text + len + 1, &a, why);
+	if (!err)
+		*ret = a;
+	return err;
 }
 
 char *address_format(const struct address *a, char *out, size_t size)

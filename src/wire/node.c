@@ -157,6 +157,7 @@ static void decode_query(const json_t *object, struct node_query *q)
 	err = err ? err : get_small(object, "index", 0, INT_MAX, 0, &q->index);
 	err = err ? err : get_small(object, "flags", 0, INT_MAX, 0, &q->flags);
 	err = err ? err : get_backlog(object, &q->backlog);
+	err = err ? err : get_string(object, "options", &q->options);
 	q->is_bad = err;
 	q->readable_all = json_is_true(json_object_get(object, "readableAll"));
 	q->writable_all = json_is_true(json_object_get(object, "writableAll"));
@@ -343,6 +344,8 @@ char *node_encode_query(const char *act, const struct node_query *q, uint32_t se
 	/* Only UDP says that it names none; a Node primary makes it part of the key. */
 	if (tree && is_udp)
 		json_object_set_new(tree, "fd", json_integer(-1));
+	if (tree && q->options)
+		json_object_set_new(tree, "options", json_string(q->options));
 	return dump(tree);
 }
 

@@ -67,6 +67,7 @@ struct node_query {
 	int index, flags, backlog;
 	bool is_bad;      /* it cannot be meant: EINVAL */
 	bool readable_all, writable_all; /* the file of a unix socket, for everybody */
+	const char *options; /* umbel's: for address_parse_options(); NULL: none */
 };
 
 struct node_message {

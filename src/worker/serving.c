@@ -140,10 +140,13 @@ void serving_free(struct listen *l)
 	free(l);
 }
 
-/* directory: room for ours, which Node puts before an abstract name. */
+/* directory: room for ours, which Node puts before an abstract name. Of the options Node has two: its primary
+ * does those. */
 static struct node_query query_of(const struct address *a, char directory[PATH_MAX])
 {
-	struct node_query q = {.port = -1, .fd = -1, .family = NODE_PIPE, .address = a->path};
+	struct node_query q = {.port = -1, .fd = -1, .family = NODE_PIPE, .address = a->path,
+			       .backlog = a->options.backlog,
+			       .flags = a->options.ipv6_only ? NODE_FLAG_IPV6ONLY : 0};
 	bool ipv6 = a->family == AF_INET6;
 
 	if (a->kind == ADDRESS_UNIX && address_is_abstract(a)) {
@@ -161,10 +164,19 @@ static struct node_query query_of(const struct address *a, char directory[PATH_M
 
 static int ask(struct self *s, struct listen *l)
 {
-	char directory[PATH_MAX];
+	char directory[PATH_MAX], options[ADDRESS_OPTIONS_MAX], *text;
 	struct node_query q = query_of(&l->address, directory);
-	char *text = node_encode_query("queryServer", &q, s->seq);
-	int err = text ? channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT) : -ENOMEM;
+	int err;
+
+	address_format_options(&l->address.options, options, sizeof(options));
+	q.options = options[0] ? options : NULL;
+	/* Its primary takes "any host" for both families, whatever the flags. */
+	if (!s->libumbel_primary && l->address.options.ipv6_only && !q.address) {
+		q.address = "::";
+		q.family = NODE_TCP6;
+	}
+	text = node_encode_query("queryServer", &q, s->seq);
+	err = text ? channel_send(&s->channel, text, strlen(text), -1, CHANNEL_URGENT) : -ENOMEM;
 
 	free(text);
 	if (!err)
@@ -175,7 +187,7 @@ static int ask(struct self *s, struct listen *l)
 /* For tcp Node's primary chooses the family of "any host"; for udp nobody does. */
 static void set_any_host(struct listen *l, int family)
 {
-	l->both_families = family == AF_INET6;
+	l->both_families = family == AF_INET6 && !l->address.options.ipv6_only;
 	l->address.family = family;
 	snprintf(l->address.host, sizeof(l->address.host), "%s", family == AF_INET6 ? "::" : "0.0.0.0");
 }

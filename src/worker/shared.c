@@ -34,11 +34,21 @@ void shared_close(struct self *s, struct listen *l)
 	fd_close(&l->fd);
 }
 
+static bool is_listening(int fd)
+{
+	int listens = 0;
+	socklen_t size = sizeof(listens);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+}
+
 static int begin_to_listen(struct self *s, struct listen *l, int *fd)
 {
 	int err;
 
-	if (listen(*fd, BACKLOG) < 0)
+	/* umbel's listens, and Node's may by now: its backlog is somebody else's to say. One that left its
+	 * group by shutdown(2) is not to come back. */
+	if (!is_listening(*fd) && listen(*fd, l->address.options.backlog ? l->address.options.backlog : BACKLOG) < 0)
 		return -errno;
 	l->fd = fd_steal(fd);
 	err = watch(s, l);
@@ -107,6 +117,7 @@ static int learn_address(int fd, struct address *a)
 	if (a->port > 0 && bound.port != a->port)
 		return -EADDRINUSE;
 	bound.kind = a->kind;
+	bound.options = a->options;
 	*a = bound;
 	return 0;
 }

@@ -126,6 +126,49 @@ def test_round_robin_dialogue(worker):
     assert w.end() == (0, "")
 
 
+def test_options(worker):
+    """They go as umbel's field, and as Node's own where Node has them: its primary takes no host for both
+    families, so that one has to be named."""
+    w = worker("tcp://:0?ipv6_only&backlog=511&defer_accept=5&fast_open=256")
+    w.read("online")
+    query = w.read("queryServer")
+    assert query == {"cmd": "NODE_CLUSTER", "act": "queryServer", "index": 0, "data": None, "backlog": 511,
+                     "address": "::", "port": 0, "addressType": 6, "flags": 1, "seq": 1,
+                     "options": "backlog=511&ipv6_only&defer_accept=5&fast_open=256"}
+    w.answer(query, sockname={"address": "::", "family": "IPv6", "port": 4711})
+    assert w.read("listening")["port"] == 4711
+    w.write("tcp://:0")  # unlisten: the options are no part of the name
+    w.read("close")
+    w.channel.close()
+    assert w.end() == (0, "")
+
+
+def test_wrong_options(worker):
+    w = worker("tcp://127.0.0.1:0?backlog=many")
+    w.read("online")
+    status, errors = w.end()
+    assert status == 1 and "backlog must be a number from 1 to 65535" in errors
+
+
+def test_backlog_of_a_shared_socket(worker, port):
+    """Whoever listens first says it: one that listens already keeps its own (so too one that is shut down)."""
+    for theirs in (None, 3):
+        w = worker(f"tcp://127.0.0.1:{port}?backlog=7")
+        w.read("online")
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", port))
+            if theirs:
+                s.listen(theirs)
+            w.answer(w.read("queryServer"), s.fileno())
+            assert w.read() == ACK
+            w.read("listening")
+            info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            assert int.from_bytes(info[28:32], "little") == (theirs or 7)  # tcpi_sacked: the backlog
+        w.channel.close()
+        assert w.end() == (0, "")
+
+
 def test_shared_dialogue(serving, port):
     """The socket comes with the answer: the worker listens and accepts, and closes it when it leaves."""
     with socket.create_connection(("127.0.0.1", port)) as s:

@@ -152,6 +152,144 @@ static void test_bad(void **state)
 	}
 }
 
+static const struct {
+	const char *text;
+	struct address_options options;
+	const char *canonical; /* the address without them */
+	const char *printed;   /* NULL: as in the text */
+} with_options[] = {
+	{"tcp://:8000?backlog=511", {.backlog = 511}, "tcp://:8000", NULL},
+	{"tcp://[0::1]:8000?backlog=65535&ipv6_only&defer_accept=60&fast_open=1",
+	 {.backlog = 65535, .ipv6_only = true, .defer_accept = 60, .fast_open = 1}, "tcp://[::1]:8000", NULL},
+	{"tcp://:0?fast_open=65535&defer_accept=1&ipv6_only&backlog=0001",
+	 {.backlog = 1, .ipv6_only = true, .defer_accept = 1, .fast_open = 65535}, "tcp://:0",
+	 "backlog=1&ipv6_only&defer_accept=1&fast_open=65535"},
+	{"udp://[::]:53?ipv6_only", {.ipv6_only = true}, "udp://[::]:53", NULL},
+	{"unix:///run/x?mode=0660&owner=www-data:www-data", {.mode = 0660, .owner = "www-data:www-data"},
+	 "unix:///run/x", NULL},
+	{"unix:///run/x:y?owner=0:0&mode=777", {.mode = 0777, .owner = "0:0"}, "unix:///run/x:y",
+	 "mode=0777&owner=0:0"},
+	{"unix:///run/x?owner=a?b=c", {.owner = "a?b=c"}, "unix:///run/x", NULL},
+	{"unix://@x?backlog=7", {.backlog = 7}, "unix://@x", NULL},
+};
+
+static const struct {
+	const char *text;
+	const char *why;
+} bad_options[] = {
+	{"tcp://:80?", "options of tcp"},
+	{"tcp://:80?&backlog=1", "options of tcp"},
+	{"tcp://:80?backlog=1&", "options of tcp"},
+	{"tcp://:80?backlogs=1", "options of tcp"},
+	{"tcp://:80?Backlog=1", "options of tcp"},
+	{"tcp://:80?=1", "options of tcp"},
+	{"tcp://:80?mode=0660", "options of tcp"},
+	{"udp://:80?backlog=1", "option of udp"},
+	{"unix:///x?ipv6_only", "options of unix"},
+	{"unix:///x?defer_accept=1", "options of unix"},
+	{"tcp://:80?backlog=1&backlog=1", "once"},
+	{"tcp://:80?ipv6_only&ipv6_only", "once"},
+	{"tcp://:80?backlog", "backlog must"},
+	{"tcp://:80?backlog=", "backlog must"},
+	{"tcp://:80?backlog=0", "backlog must"},
+	{"tcp://:80?backlog=-1", "backlog must"},
+	{"tcp://:80?backlog=1 ", "backlog must"},
+	{"tcp://:80?backlog=65536", "backlog must"},
+	{"tcp://:80?backlog=4294967297", "backlog must"},
+	{"tcp://:80?defer_accept=61", "defer_accept must"},
+	{"tcp://:80?defer_accept=0", "defer_accept must"},
+	{"tcp://:80?fast_open=0x1", "fast_open must"},
+	{"tcp://:80?ipv6_only=1", "no value"},
+	{"tcp://:80?ipv6_only=", "no value"},
+	{"tcp://1.2.3.4:80?ipv6_only", "needs an IPv6 host"},
+	{"unix:///x?mode=0", "octal"},
+	{"unix:///x?mode=0680", "octal"},
+	{"unix:///x?mode=1777", "octal"},
+	{"unix:///x?mode=rw", "octal"},
+	{"unix:///x?owner", "owner must"},
+	{"unix:///x?owner=", "owner must"},
+	{"unix:///x?owner=:g", "owner must"},
+	{"unix:///x?owner=u:", "owner must"},
+	{"unix:///x?owner=a:b:c", "owner must"},
+	{"unix:///x?owner=a b", "owner must"},
+	{"unix://@x?mode=0660", "abstract"},
+	{"unix://@x?owner=root", "abstract"},
+	{"tcp:80?backlog=1", "tcp://"},
+	{"tcp://?backlog=1", "port"},
+	{"tcp://:x?backlog=1", "port"},
+	{"unix://?mode=0660", "absolute"},
+};
+
+static void test_options(void **state)
+{
+	char text[ADDRESS_TEXT_MAX], options[ADDRESS_OPTIONS_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(with_options); i++) {
+		const char *printed = with_options[i].printed;
+		const char *why = NULL;
+		struct address a, again;
+
+		if (address_parse(with_options[i].text, &a, &why) != 0)
+			fail_msg("%s: %s", with_options[i].text, why);
+		assert_int_equal(a.options.backlog, with_options[i].options.backlog);
+		assert_int_equal(a.options.ipv6_only, with_options[i].options.ipv6_only);
+		assert_int_equal(a.options.defer_accept, with_options[i].options.defer_accept);
+		assert_int_equal(a.options.fast_open, with_options[i].options.fast_open);
+		assert_int_equal(a.options.mode, with_options[i].options.mode);
+		assert_string_equal(a.options.owner, with_options[i].options.owner);
+		assert_string_equal(address_format(&a, text, sizeof(text)), with_options[i].canonical);
+		assert_ptr_equal(address_format_options(&a.options, options, sizeof(options)), options);
+		assert_string_equal(options, printed ? printed : strchr(with_options[i].text, '?') + 1);
+		again = a;
+		assert_int_equal(address_parse_options(options, &again, &why), 0);
+		assert_memory_equal(&again, &a, sizeof(a));
+	}
+}
+
+static void test_bad_options(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(bad_options); i++) {
+		const char *why = "";
+		struct address a, before;
+
+		memset(&a, 0x5a, sizeof(a));
+		memcpy(&before, &a, sizeof(a));
+		if (address_parse(bad_options[i].text, &a, &why) != -EINVAL)
+			fail_msg("taken: %s", bad_options[i].text);
+		if (!strstr(why, bad_options[i].why))
+			fail_msg("%s: %s", bad_options[i].text, why);
+		assert_memory_equal(&a, &before, sizeof(a));
+	}
+}
+
+/* The longest of everything fits into what the header promises. */
+static void test_longest_options(void **state)
+{
+	struct address_options o = {.backlog = 65535, .ipv6_only = true, .defer_accept = 60, .fast_open = 65535,
+				    .mode = 0777};
+	struct address a = {.kind = ADDRESS_UNIX, .family = AF_UNIX, .path = "/x"};
+	char text[ADDRESS_OPTIONS_MAX], few[8], owner[ADDRESS_OWNER_MAX + 8] = "owner=";
+	const char *why = "";
+
+	(void)state;
+	memset(o.owner, 'o', sizeof(o.owner) - 1);
+	address_format_options(&o, text, sizeof(text));
+	assert_true(strlen(text) < sizeof(text) - 1);
+	assert_non_null(strstr(text, o.owner));
+	address_format_options(&o, few, sizeof(few));
+	assert_string_equal(few, "backlog");
+	assert_string_equal(address_format_options(&a.options, text, sizeof(text)), "");
+	memset(owner + 6, 'o', ADDRESS_OWNER_MAX - 1);
+	assert_int_equal(address_parse_options(owner, &a, &why), 0);
+	assert_string_equal(a.options.owner, owner + 6);
+	owner[6 + ADDRESS_OWNER_MAX - 1] = 'o';
+	assert_int_equal(address_parse_options(owner, &a, &why), -EINVAL);
+	assert_non_null(strstr(why, "127 bytes"));
+	assert_int_equal(address_parse_options("", &a, &why), -EINVAL);
+}
+
 static void test_path_limit(void **state)
 {
 	char text[ADDRESS_TEXT_MAX + 8] = "unix://", out[ADDRESS_TEXT_MAX];
@@ -258,6 +396,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_bad_options),
+		cmocka_unit_test(test_longest_options),
 		cmocka_unit_test(test_path_limit),
 		cmocka_unit_test(test_format_truncates),
 		cmocka_unit_test(test_from_tcp),

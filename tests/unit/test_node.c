@@ -253,6 +253,39 @@ static void test_own_messages(void **state)
 	}
 }
 
+/* Options are a string without a NUL, or it cannot be meant. */
+static void test_options(void **state)
+{
+	static const struct {
+		const char *value;
+		const char *options;
+		bool is_bad;
+	} table[] = {
+	    {"\"backlog=5&mode=0660\"", "backlog=5&mode=0660", false},
+	    {"\"\"", "", false},
+	    {"null", NULL, false},
+	    {"5", NULL, true},
+	    {"[\"backlog=5\"]", NULL, true},
+	    {"\"backlog=5\\u0000\"", NULL, true},
+	};
+	char line[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct node_message m;
+
+		snprintf(line, sizeof(line), "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":1,"
+			 "\"addressType\":4,\"seq\":1,\"options\":%s}", table[i].value);
+		m = decode(line);
+		assert_int_equal(m.query.is_bad, table[i].is_bad);
+		if (table[i].options)
+			assert_string_equal(m.query.options, table[i].options);
+		else
+			assert_null(m.query.options);
+		node_message_finish(&m);
+	}
+}
+
 /* What we encode we decode. */
 static void test_ready_there_and_back(void **state)
 {
@@ -307,6 +340,13 @@ static void test_encode(void **state)
 	expect_text(node_encode_query("queryServer", &q, 1),
 		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
 		    "\"port\":8000,\"addressType\":4,\"flags\":0,\"backlog\":0,\"seq\":1}");
+	q.flags = NODE_FLAG_IPV6ONLY;
+	q.backlog = 511;
+	q.options = "backlog=511&ipv6_only";
+	expect_text(node_encode_query("queryServer", &q, 1),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
+		    "\"port\":8000,\"addressType\":4,\"flags\":1,\"backlog\":511,\"seq\":1,"
+		    "\"options\":\"backlog=511&ipv6_only\"}");
 	expect_text(node_encode_listen_reply(1, "k", 0, NULL, &name, -1, 0),
 		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":null,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
 		    "\"sockname\":{\"address\":\"::\",\"family\":\"IPv6\",\"port\":8000}}");
@@ -335,7 +375,7 @@ int main(void)
 	    cmocka_unit_test(test_odd_numbers),  cmocka_unit_test(test_odd_addresses),
 	    cmocka_unit_test(test_unknown_is_dropped),
 	    cmocka_unit_test(test_own_messages), cmocka_unit_test(test_ready_there_and_back),
-	    cmocka_unit_test(test_encode),
+	    cmocka_unit_test(test_options),      cmocka_unit_test(test_encode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
