@@ -250,7 +250,7 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 {
 	int fd = fcntl(s->listener.fd, F_DUPFD_CLOEXEC, 0);
 	bool udp = s->listener.address.kind == ADDRESS_UDP;
-	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, w->seq);
+	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, -1, w->seq);
 	struct handoff *h = text ? handoff_add(w) : NULL;
 	int err = fd < 0 ? -errno : h ? 0 : -ENOMEM;
 

@@ -385,12 +385,16 @@ char *node_encode_listen_reply(int64_t ack, const char *key, int error, json_t *
 	return dump(tree);
 }
 
-char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, json_t *data, uint32_t seq)
+char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, json_t *data, int lane, uint32_t seq)
 {
-	return dump(json_pack("{ss ss s{ss si ss sI sO sI}}", "cmd", "NODE_HANDLE", "type",
-			      is_udp ? "dgram.Native" : "net.Native", "msg", "cmd", "NODE_CLUSTER", "errno",
-			      0, "key", key, "ack", (json_int_t)ack, "data", data ? data : json_null(),
-			      "seq", (json_int_t)seq));
+	json_t *tree = json_pack("{ss ss s{ss si ss sI sO sI}}", "cmd", "NODE_HANDLE", "type",
+				 is_udp ? "dgram.Native" : "net.Native", "msg", "cmd", "NODE_CLUSTER", "errno",
+				 0, "key", key, "ack", (json_int_t)ack, "data", data ? data : json_null(),
+				 "seq", (json_int_t)seq);
+
+	if (tree && lane >= 0)
+		json_object_set_new(json_object_get(tree, "msg"), "lane", json_integer(lane));
+	return dump(tree);
 }
 
 char *node_encode_hello(void)

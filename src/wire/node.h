@@ -110,8 +110,9 @@ char *node_encode_ack(int64_t ack, uint32_t seq);
 char *node_encode_accepted(int64_t ack, bool accepted, uint32_t seq);
 char *node_encode_listen_reply(int64_t ack, const char *key, int error, struct json_t *data,
 			       const struct node_sockname *name, int lane, uint32_t seq);
-/* Wrapped: goes with the bound socket. */
-char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct json_t *data, uint32_t seq);
+/* Wrapped: goes with the bound socket. lane: connections may come there too; -1: not there. */
+char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct json_t *data, int lane,
+			     uint32_t seq);
 char *node_encode_hello(void);
 char *node_encode_ready(bool ready);
 char *node_encode_lane(void); /* wrapped: goes with a descriptor */

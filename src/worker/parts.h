@@ -50,7 +50,7 @@ struct listen {
 	int64_t query; /* seq of the question that is not answered; -1 */
 	char *key;     /* NULL until answered */
 	int lane;      /* its number there; -1: connections come as newconn */
-	int fd;        /* a shared socket that listens; -1: none */
+	int fd;        /* a socket that listens, ours and the primary's; -1: none. It may have a lane beside it */
 	uint32_t number; /* of fd in the epoll set */
 	bool watched;    /* fd is in it */
 	bool both_families; /* udp without a host: IPv6 is asked for, then IPv4 */

@@ -86,9 +86,13 @@ void shared_on_ready(struct self *s, uint32_t number)
 			break;
 	if (!l || l->fd < 0) /* closed in this turn */
 		return;
-	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC); /* one each time: the others want some too */
+	/* One each time: others may want some too, and a second look is a call in vain whenever there is one
+	 * connection. So these are the calls of a server that has the socket for itself. */
+	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		serving_serve(s, l, fd);
+	else if (errno == EINVAL) /* shut down: nothing comes there any more */
+		shared_close(s, l);
 	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 		pause_all(s);
 }

@@ -5,13 +5,14 @@ import errno
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
 
 import pytest
 from c_programs import TESTS
-from harness import SANITIZER, SLOW, is_refused
+from harness import SANITIZER, SLOW, is_refused, stat, wait_until
 from node_primary import cpu_seconds
 
 ACK, NACK = {"cmd": "NODE_HANDLE_ACK"}, {"cmd": "NODE_HANDLE_NACK"}
@@ -196,6 +197,91 @@ def test_closed_while_others_listen(worker, port):
         assert cpu_seconds(w.process.pid, 1) < 0.05
         w.channel.close()
         assert w.end() == (0, "")
+
+
+def test_steered_and_handed_over(worker, port):
+    """A socket of its own and a number in the lane in one reply: connections come both ways, and as newconn;
+    what is in the lane when it leaves is served, what is in the socket is left to the primary."""
+    w = worker(f"tcp://127.0.0.1:{port}", env={"UMBEL_WORKER": "1"})
+    w.read("online")
+    assert w.read()["cmd"] == "NODE_UMBEL_HELLO"
+    lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with socket.socket() as side, lane, theirs:
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        side.bind(("127.0.0.1", port))
+        side.listen()
+        query = w.read("queryServer")
+        w.send(theirs.fileno(), "umbel.Lane", cmd="NODE_UMBEL_LANE")
+        assert w.read() == ACK
+        w.answer(query, side.fileno(), lane=200)
+        assert w.read() == ACK
+        w.read("listening")
+
+        def hand_over():
+            ours, given = socket.socketpair()
+            with given:
+                socket.send_fds(lane, [bytes([200])], [given.fileno()])
+            return ours
+
+        clients = [socket.create_connection(("127.0.0.1", port)), hand_over()]
+        ours, given = socket.socketpair()
+        w.send(given.fileno(), act="newconn", key="key 1")
+        given.close()
+        assert w.read() == ACK and w.read()["accepted"] is True
+        clients.append(ours)
+        assert {int(c.makefile().readline()) for c in clients} == {w.process.pid}
+
+        os.kill(w.process.pid, signal.SIGSTOP)
+        wait_until(lambda: stat(w.process.pid)[0] == "T", "the worker to stop")
+        clients.append(hand_over())
+        w.send(act="disconnect")
+        os.kill(w.process.pid, signal.SIGCONT)
+        assert int(clients[-1].makefile().readline()) == w.process.pid
+        assert w.is_quiet()  # libumbel's primary needs no close
+        with socket.create_connection(("127.0.0.1", port)):
+            side.settimeout(15 * SLOW)
+            side.accept()[0].close()
+        for c in clients:
+            c.close()
+        assert w.read() is None
+    assert w.end() == (0, "")
+
+
+@pytest.mark.parametrize("way", ["unlisten", "shutdown"])
+def test_a_side_is_given_up(worker, port, way):
+    """The primary's copy lives on: the worker is neither woken nor served by it any more, but still has the
+    lane's."""
+    w = worker(f"tcp://127.0.0.1:{port}", env={"UMBEL_WORKER": "1"})
+    w.read("online")
+    w.read()
+    lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with socket.socket() as side, lane, theirs:
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        side.bind(("127.0.0.1", port))
+        side.listen()
+        query = w.read("queryServer")
+        w.send(theirs.fileno(), "umbel.Lane", cmd="NODE_UMBEL_LANE")
+        w.answer(query, side.fileno(), lane=3)
+        assert [w.read(), w.read()] == [ACK, ACK]
+        w.read("listening")
+        if way == "unlisten":
+            w.write(f"tcp://127.0.0.1:{port}")
+            w.read("close")
+        else:
+            side.shutdown(socket.SHUT_RDWR)
+        link = f"socket:[{os.fstat(side.fileno()).st_ino}]"
+        fds = f"/proc/{w.process.pid}/fd"
+        wait_until(lambda: link not in {os.readlink(f"{fds}/{n}") for n in os.listdir(fds)}, "its copy to be closed")
+        if way == "unlisten":
+            with socket.create_connection(("127.0.0.1", port)):
+                assert cpu_seconds(w.process.pid, 1) < 0.05
+        ours, given = socket.socketpair()
+        with given:
+            socket.send_fds(lane, [bytes([3])], [given.fileno()])
+        assert int(ours.makefile().readline()) == w.process.pid
+        ours.close()
+    w.channel.close()
+    assert w.end() == (0, "")
 
 
 def test_leaves_by_itself(serving, port):

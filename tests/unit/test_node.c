@@ -347,6 +347,12 @@ static void test_encode(void **state)
 		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
 		    "\"port\":8000,\"addressType\":4,\"flags\":1,\"backlog\":511,\"seq\":1,"
 		    "\"options\":\"backlog=511&ipv6_only\"}");
+	expect_text(node_encode_lent_reply(1, "k", false, NULL, -1, 0),
+		    "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
+		    "\"errno\":0,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0}}");
+	expect_text(node_encode_lent_reply(1, "k", false, NULL, 255, 0),
+		    "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
+		    "\"errno\":0,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,\"lane\":255}}");
 	expect_text(node_encode_listen_reply(1, "k", 0, NULL, &name, -1, 0),
 		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":null,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
 		    "\"sockname\":{\"address\":\"::\",\"family\":\"IPv6\",\"port\":8000}}");
