@@ -11,6 +11,10 @@ struct sockaddr;
 #define BUCKETS 1024
 #define BUCKETS_SLOTS 256
 
+/* The hash: the upper bits of address x BUCKETS_FACTOR. The steering program computes it too. */
+#define BUCKETS_FACTOR 0x9e3779b1u
+#define BUCKETS_SHIFT 22 /* what is left of 32 bits are BUCKETS */
+
 struct buckets {
 	uint16_t home[BUCKETS]; /* a slot, 1..BUCKETS_SLOTS; 0: nobody's yet */
 	unsigned counts[BUCKETS_SLOTS + 1]; /* buckets of each slot */
