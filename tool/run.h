@@ -1,7 +1,8 @@
 /* run: what the files of the verb share.
  *
  *     run.c      control socket, beginning and end
- *     options.c  its options
+ *     options.c  its options: which there are
+ *     set.c      what their values mean
  *     signals.c  what signals do to it, and its duties as process 1
  *     events.c   what happens to workers, as lines, for the control socket and for `umbel why`
  */
