@@ -35,7 +35,7 @@ static void default_name(struct run *r)
 
 enum { NAME = 1, SHARE, ENV, GRACE, READY_TIMEOUT, SOAK, MIN_UPTIME, LAME_DUCK, AGE, MEMORY, CONNECTIONS,
        MAX_FAILURES, RESTART, STOP_CODES, STOP_SIGNAL, SURGE, SIGNAL_FIRST, SHUTDOWN_MESSAGE, WAIT_READY,
-       NO_PRELOAD, WHEN_EMPTY, POLICY, PASS_FD, CWD, USER, GROUP };
+       NO_PRELOAD, WHEN_EMPTY, POLICY, MAX_CONNECTIONS, LISTEN, PASS_FD, CWD, USER, GROUP };
 
 static const struct option options[] = {
     {"workers", required_argument, NULL, 'n'},
@@ -46,6 +46,8 @@ static const struct option options[] = {
     {"user", required_argument, NULL, USER},
     {"group", required_argument, NULL, GROUP},
     {"policy", required_argument, NULL, POLICY},
+    {"max-connections", required_argument, NULL, MAX_CONNECTIONS},
+    {"listen", required_argument, NULL, LISTEN},
     {"pass-fd", required_argument, NULL, PASS_FD},
     {"grace", required_argument, NULL, GRACE},
     {"when-empty", required_argument, NULL, WHEN_EMPTY},
@@ -130,6 +132,18 @@ static int flag_option(struct run *r, int option)
 	return 0;
 }
 
+static int listen_option(struct run *r, int option, char *value)
+{
+	switch (option) {
+	case POLICY:
+		return set_policy(r, value);
+	case MAX_CONNECTIONS:
+		return set_max_connections(r, value);
+	default:
+		return set_listen(r, value);
+	}
+}
+
 static int process_option(struct run *r, int option, char *value)
 {
 	switch (option) {
@@ -158,7 +172,9 @@ static int one_option(struct run *r, int option, const char *name, char *value)
 		r->share = value;
 		return 0;
 	case POLICY:
-		return set_policy(r, value);
+	case MAX_CONNECTIONS:
+	case LISTEN:
+		return listen_option(r, option, value);
 	case ENV:
 	case CWD:
 	case USER:
@@ -229,8 +245,13 @@ const char options_help[] =
     "    -n, --workers N|max|0|-K   workers: a number; max or 0: one for each CPU; -K: max less K\n"
     "    --name NAME                name of the app (default: of the script or program)\n"
     "    --share HOW                auto, node, channel, none (default auto)\n"
-    "    --policy P                 how a connection finds its worker: rr, in turn, or shared, whoever\n"
-    "                               wakes first (default rr; shared if NODE_CLUSTER_SCHED_POLICY=none)\n"
+    "    --policy P                 how a connection finds its worker: rr, in turn; least, where it waits\n"
+    "                               least; sticky, by the client's address; spread, by chance, by the\n"
+    "                               kernel; shared, whoever wakes first (default auto: rr, but spread if\n"
+    "                               NODE_CLUSTER_SCHED_POLICY=none); 'umbel policy' switches it\n"
+    "    --max-connections N        open at a time, in all workers; the kernel queues the others (rr, least)\n"
+    "    --listen ADDRESS           the options of a listener (tcp://:8000?backlog=511), and that workers\n"
+    "                               of another user may have it; may be repeated\n"
     "    --pass-fd N                a socket that was opened here, for listen({fd: N}); may be repeated\n"
     "  The workers get:\n"
     "    --env NAME=VALUE           may be repeated\n"

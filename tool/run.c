@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -63,6 +64,30 @@ static void open_control(struct run *r)
 
 /* ---- the run ---- */
 
+/* "settings.max_connections: not with UMBEL_STICKY" in the command's words: "--max-connections: not with sticky".
+ * They are shorter. */
+static int complain_settings(const char *reason)
+{
+	char text[512], *from = text, *to = text;
+
+	snprintf(text, sizeof(text), "%s", reason);
+	while (*from) {
+		bool is_field = strncmp(from, "settings.", 9) == 0;
+
+		if (!is_field && strncmp(from, "UMBEL_", 6) != 0) {
+			*to++ = *from++;
+			continue;
+		}
+		from += is_field ? 9 : 6;
+		if (is_field)
+			to = mempcpy(to, "--", 2);
+		for (; isalnum((unsigned char)*from) || *from == '_'; from++)
+			*to++ = is_field && *from == '_' ? '-' : (char)tolower((unsigned char)*from);
+	}
+	*to = '\0';
+	return complain("%s", text);
+}
+
 static int prepare(struct run *r, int argc, char **argv)
 {
 	int err = private_open_primary(argc, argv, &r->umbel);
@@ -71,7 +96,9 @@ static int prepare(struct run *r, int argc, char **argv)
 		return complain("%s", umbel_reason(NULL));
 	if (private_set_share(r->umbel, r->share) < 0)
 		return complain("--share %s: it must be auto, node, channel or none", r->share);
-	if (umbel_setup(r->umbel, &r->settings) < 0 || private_check_program(r->umbel) < 0)
+	if (umbel_setup(r->umbel, &r->settings) < 0)
+		return complain_settings(umbel_reason(r->umbel));
+	if (private_check_program(r->umbel) < 0)
 		return complain("%s", umbel_reason(r->umbel));
 	err = claim_name(r);
 	if (err)
@@ -101,6 +128,7 @@ static void finish(struct run *r)
 	report_finish(&r->report);
 	history_finish(&r->history);
 	free(r->env);
+	free(r->listen);
 }
 
 static int run_app(struct run *r)

@@ -38,6 +38,7 @@ struct run {
 	const char *share;
 	struct umbel_settings settings;
 	char **env; /* --env, NULL-terminated */
+	char **listen; /* --listen, the same */
 	int stop_codes[257];
 	int pass_fds[65]; /* --pass-fd, ended by -1 */
 	bool group_is_set;

@@ -1,5 +1,8 @@
 #include "set.h"
 
+#include "base/address.h"
+#include "private.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
@@ -10,22 +13,28 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-int set_env(struct run *r, char *entry)
+/* One more at the end; the strings are not ours. */
+static int add_string(char ***strings, char *text)
 {
 	size_t count = 0;
 	char **more;
 
-	if (!strchr(entry, '=') || entry[0] == '=')
-		return complain("--env %s: it must be NAME=VALUE", entry);
-	while (r->env && r->env[count])
+	while (*strings && (*strings)[count])
 		count++;
-	more = reallocarray(r->env, count + 2, sizeof(*more));
+	more = reallocarray(*strings, count + 2, sizeof(*more));
 	if (!more)
 		return complain("out of memory");
-	r->env = more;
-	r->env[count] = entry;
-	r->env[count + 1] = NULL;
+	more[count] = text;
+	more[count + 1] = NULL;
+	*strings = more;
 	return 0;
+}
+
+int set_env(struct run *r, char *entry)
+{
+	if (!strchr(entry, '=') || entry[0] == '=')
+		return complain("--env %s: it must be NAME=VALUE", entry);
+	return add_string(&r->env, entry);
 }
 
 int set_user_env(struct run *r)
@@ -134,10 +143,35 @@ int set_surge(struct run *r, const char *text)
 
 int set_policy(struct run *r, const char *text)
 {
-	r->settings.policy = strcmp(text, "shared") == 0 ? UMBEL_SHARED : UMBEL_RR;
-	if (r->settings.policy == UMBEL_RR && strcmp(text, "rr") != 0)
-		return complain("--policy %s: it must be rr or shared", text);
+	if (!private_policy_from_name(text, &r->settings.policy))
+		return complain("--policy %s: it must be auto, " PRIVATE_POLICY_NAMES, text);
 	return 0;
+}
+
+int set_max_connections(struct run *r, const char *text)
+{
+	uint64_t most = 0;
+	int status = set_number("max-connections", text, UINT32_MAX, &most);
+
+	r->settings.max_connections = (uint32_t)most;
+	return status;
+}
+
+int set_listen(struct run *r, char *text)
+{
+	char plain[ADDRESS_TEXT_MAX];
+	struct address ignored;
+	const char *why = "it is too long";
+	size_t len = strcspn(text, "?"); /* the options behind are for umbel_setup() to judge */
+	int status;
+
+	if (len < sizeof(plain))
+		snprintf(plain, sizeof(plain), "%.*s", (int)len, text);
+	if (len >= sizeof(plain) || address_parse(plain, &ignored, &why) < 0)
+		return complain("--listen %.200s: %s", text, why);
+	status = add_string(&r->listen, text);
+	r->settings.listen = r->listen;
+	return status;
 }
 
 int set_pass_fd(struct run *r, const char *text)

@@ -17,6 +17,8 @@ int set_number(const char *option, const char *text, uint64_t most, uint64_t *re
 int set_count(struct run *r, const char *text);
 int set_name(struct run *r, const char *text);
 int set_policy(struct run *r, const char *text);
+int set_max_connections(struct run *r, const char *text);
+int set_listen(struct run *r, char *text); /* one more */
 int set_pass_fd(struct run *r, const char *text); /* one more */
 int set_env(struct run *r, char *entry);          /* one more */
 int set_user_env(struct run *r);                  /* of --user, before what --env says, which may say otherwise */

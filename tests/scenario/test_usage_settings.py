@@ -21,8 +21,8 @@ NODE_MAJOR = int(subprocess.run(["node", "--version"], capture_output=True, text
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make workers somebody else's")
 
 BAD = [
-    *((("--policy", text), f"--policy {text}: it must be rr or shared")
-      for text in ("", "none", "RR", "least", "rr,shared")),
+    *((("--policy", text), f"--policy {text}: it must be auto, rr, least, sticky, spread or shared")
+      for text in ("", "none", "RR", "leas", "rr,shared")),
     *((("--pass-fd", text), f"--pass-fd {text}: it must be the number of an open socket")
       for text in ("", "x", "-1", "1x", "1.5", "2147483648", "99999999999999999999")),
     (("--pass-fd", "999"), "--pass-fd 999: no such descriptor is open here"),
@@ -36,7 +36,7 @@ BAD = [
       for text in ("", "no-such-group", "-1", "4294967295", "1.0")),
     (("--user", "4294967294"), "--user 4294967294: nobody has this number, so --group is needed too"),
     (("--policy", "shared", "--recycle-connections", "5"),
-     "settings.recycle_connections: under UMBEL_SHARED nobody counts them"),
+     "--recycle-connections: under shared nobody counts them"),
 ]
 
 
