@@ -103,6 +103,7 @@ void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info 
 	    .restarts = w->slot->restarts,
 	    .up_ms = (int64_t)(worker_now_ms() - w->started_ms),
 	    .handed = w->handed,
+	    .active = -1,
 	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
 	    .kind = kind_name(w->kind),
 	    .takes = w->takes && w->state == UMBEL_STATE_READY,

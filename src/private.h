@@ -63,6 +63,7 @@ struct umbel_worker_info {
 	unsigned restarts; /* of its slot */
 	int64_t up_ms;
 	uint64_t handed;
+	int64_t active;    /* connections that it has and has not finished; -1: it does not say */
 	unsigned queued;   /* handed and not yet taken, as far as is known */
 	const char *kind;
 	bool takes;          /* is given connections: it does not prove itself, nor wait for one on trial */

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 static const struct verb *const verbs[] = {&verb_run,  &verb_list,  &verb_status, &verb_stop,
-				    &verb_reload, &verb_scale, &verb_why, &verb_events};
+				    &verb_reload, &verb_scale, &verb_policy, &verb_why,
+				    &verb_events};
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 

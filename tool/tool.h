@@ -22,8 +22,8 @@ struct verb {
 	const char *help;                  /* one line */
 };
 
-extern const struct verb verb_run, verb_list, verb_status, verb_stop, verb_reload, verb_scale, verb_why,
-    verb_events;
+extern const struct verb verb_run, verb_list, verb_status, verb_stop, verb_reload, verb_scale, verb_policy,
+    verb_why, verb_events;
 
 /* One line on stderr with "umbel: " in front. Returns EXIT_USAGE. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

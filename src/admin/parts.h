@@ -2,6 +2,7 @@
  *
  *     control.c   the socket and its clients
  *     requests.c  what they may ask
+ *     policies.c  of that, about policies
  */
 #ifndef UMBEL_ADMIN_PARTS_H
 #define UMBEL_ADMIN_PARTS_H
@@ -41,6 +42,10 @@ struct control {
 
 void client_send(struct client *c, json_t *answer); /* takes answer; NULL: no memory */
 void client_refuse(struct client *c, const char *why, const char *what); /* the two are joined */
+
+/* ---- policies.c ---- */
+
+void policies_answer(struct client *c, const struct json_t *request);
 
 /* ---- requests.c ---- */
 

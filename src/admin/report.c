@@ -1,5 +1,6 @@
 #include "admin/report.h"
 
+#include "admin/listeners.h"
 #include "base/proc.h"
 #include "private.h"
 
@@ -114,28 +115,16 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	private_worker_info(w, &info);
 	if (!n)
 		return NULL;
-	/* What a worker has in hand only it knows; Node does not say. */
-	return json_pack("{si si si ss sb si si sf sI sf ss s{sI sn si} ss?}", "slot",
+	return json_pack("{si si si ss sb si si sf sI sf ss s{sI so si} ss?}", "slot",
 			 umbel_worker_slot(w), "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
 			 report_state_name(umbel_worker_state(w)), "taking", info.takes, "generation",
 			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s",
 			 (double)info.up_ms / 1000, "rss_bytes",
 			 (json_int_t)proc_resident_bytes(pid), "cpu_percent",
 			 cpu_percent(n, pid, info.up_ms), "kind", info.kind, "connections", "handed",
-			 (json_int_t)info.handed, "active", "queued", (int)info.queued, "last_exit",
-			 n->last_exit[0] ? n->last_exit : NULL);
-}
-
-static void add_listener(const struct umbel_listener_info *info, void *data)
-{
-	bool handed = strcmp(info->policy, "shared") != 0;
-
-	json_array_append_new(
-	    data, json_pack("{ss ss si so so si}", "address", info->address, "policy", info->policy, "workers",
-			    (int)info->workers, "handed",
-			    handed ? json_integer((json_int_t)info->handed) : json_null(), "skipped",
-			    handed ? json_integer((json_int_t)info->skipped) : json_null(), "pending",
-			    (int)info->pending));
+			 (json_int_t)info.handed, "active",
+			 info.active < 0 ? json_null() : json_integer(info.active), "queued",
+			 (int)info.queued, "last_exit", n->last_exit[0] ? n->last_exit : NULL);
 }
 
 static void count_failed(const struct umbel_slot_info *info, void *data)
@@ -146,7 +135,6 @@ static void count_failed(const struct umbel_slot_info *info, void *data)
 static const char *state_of_app(const struct report *r, int ready, int total)
 {
 	int failed = 0;
-
 
 	if (r->stopping)
 		return "stopping";
@@ -206,7 +194,7 @@ static json_t *report_reload(const struct umbel *u)
 
 json_t *report_status(struct report *r)
 {
-	json_t *workers = json_array(), *listeners = json_array(), *slots = json_array();
+	json_t *workers = json_array(), *slots = json_array();
 	const struct umbel_worker *w = NULL;
 	int ready = 0, total = 0;
 
@@ -216,13 +204,12 @@ json_t *report_status(struct report *r)
 		json_array_insert_new(workers, place_of(workers, umbel_worker_slot(w)),
 				      report_worker(r, w));
 	}
-	private_each_listener(r->umbel, add_listener, listeners);
 	private_each_slot(r->umbel, add_slot, slots);
 	return json_pack("{ss si ss ss sb ss si so so so so}", "name", r->name, "pid", (int)getpid(),
 			 "version", version(), "state", state_of_app(r, ready, total), "ready",
 			 ready > 0 && !r->stopping && !r->lame_duck, "policy", private_policy(r->umbel), "generation",
 			 (int)private_generation(r->umbel), "reload", report_reload(r->umbel), "listeners",
-			 listeners, "slots", slots, "workers", workers);
+			 listeners_report(r->umbel), "slots", slots, "workers", workers);
 }
 
 /* ---- events ---- */

@@ -215,7 +215,7 @@ static const struct {
 } requests[] = {
     {"status", answer_status}, {"stop", answer_stop},     {"events", answer_events},
     {"scale", answer_scale},   {"reload", answer_reload}, {"reload_end", answer_reload_end},
-    {"why", answer_why},
+    {"why", answer_why},       {"policy", policies_answer},
 };
 
 static void refuse_unknown(struct client *c, const char *name)
