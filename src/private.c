@@ -59,7 +59,7 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
 		struct umbel_listener_info info = {
 		    .address = s->address,
-		    .policy = policy_name(s->is_lent ? UMBEL_SHARED : UMBEL_RR),
+		    .policy = policy_name(s->policy),
 		    .share = s,
 		    .workers = s->seat_count,
 		    .pending = s->pending_count,

@@ -35,6 +35,9 @@ unsigned handoff_lent_count(const struct umbel_worker *w); /* shared sockets tha
 bool handoff_has_lane(const struct umbel_worker *w);
 void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without memory it gets none */
 
+/* Connections that it has in hand: waiting for it, or taken and not finished. */
+unsigned handoff_active(const struct umbel_worker *w, bool *known);
+
 /* Unanswered connections, or ROTATION_FULL. */
 int handoff_load(struct umbel_worker *w);
 

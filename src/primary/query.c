@@ -4,8 +4,11 @@
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/handoff.h"
+#include "primary/policy.h"
 #include "primary/settings.h"
+#include "primary/slot.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -159,10 +162,52 @@ static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 
 /* ---- whose socket answers it ---- */
 
-/* UDP always: there is nothing to accept. */
-static bool is_lent(const struct cluster *c, const struct node_query *q)
+/* Datagrams to many come to every socket of a group, and SO_REUSEADDR says that others share the port. */
+static bool is_for_one_socket(const struct address *a, const struct node_query *q)
 {
-	return is_udp(q) || settings_policy(&c->settings) == UMBEL_SHARED;
+	struct in6_addr six;
+	struct in_addr four;
+
+	if (q->flags & NODE_FLAG_REUSEADDR)
+		return true;
+	if (inet_pton(AF_INET, a->host, &four) == 1)
+		return IN_MULTICAST(ntohl(four.s_addr));
+	return inet_pton(AF_INET6, a->host, &six) == 1 && IN6_IS_ADDR_MULTICAST(&six);
+}
+
+static enum share_form form_for(const struct cluster *c, const struct node_query *q, const struct address *a)
+{
+	bool udp = is_udp(q);
+
+	if (settings_policy(&c->settings) == UMBEL_SHARED || (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
+		return SHARE_LENT;
+	if (udp)
+		return SHARE_GROUP;
+	if (q->fd >= 0 || a->kind != ADDRESS_TCP || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX)
+		return SHARE_PLAIN;
+	return SHARE_GROUP;
+}
+
+static int open_new(struct cluster *c, char *key, const struct socket_wish *wish, const struct node_message *m,
+		    struct share **ret)
+{
+	enum share_form form = form_for(c, &m->query, &wish->address);
+	enum umbel_policy app = settings_policy(&c->settings), policy;
+	const char *why;
+	int err;
+
+	policy = policy_for(app, is_udp(&m->query) ? ADDRESS_UDP : wish->address.kind, form);
+	err = share_open(c, key, wish, form, policy, m->data, ret);
+	if (err)
+		return err;
+	if (policy != app && !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
+		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
+			     policy_name(app), why);
+	if (share_accepts(*ret)) {
+		(*ret)->chooser = c->sharing.chooser;
+		(*ret)->chooser_data = c->sharing.chooser_data;
+	}
+	return 0;
 }
 
 /* The same worker asks for the same again. With SO_REUSEADDR it gets a second socket. */
@@ -218,9 +263,9 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	}
 	err = make_wish(w, &m->query, &wish);
 	if (!err)
-		err = share_open(c, *key, &wish, is_lent(c, &m->query), m->data, ret);
+		err = open_new(c, *key, &wish, m, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
-		err = share_open(c, *key, &wish, is_lent(c, &m->query), m->data, ret);
+		err = open_new(c, *key, &wish, m, ret);
 	if (!err)
 		*key = NULL;
 	return err;
@@ -246,11 +291,11 @@ static void send_reply(struct umbel_worker *w, const struct node_message *m, con
 	dialogue_reply(w, node_encode_listen_reply(m->seq, s->key, 0, s->data, &name, lane, w->seq++));
 }
 
-static int send_socket(struct umbel_worker *w, const struct node_message *m, struct share *s)
+static int send_socket(struct umbel_worker *w, const struct node_message *m, struct share *s, int from)
 {
-	int fd = fcntl(s->listener.fd, F_DUPFD_CLOEXEC, 0);
+	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), lane = handoff_has_lane(w) ? s->number : -1;
 	bool udp = s->listener.address.kind == ADDRESS_UDP;
-	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, -1, w->seq);
+	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, lane, w->seq);
 	struct handoff *h = text ? handoff_add(w) : NULL;
 	int err = fd < 0 ? -errno : h ? 0 : -ENOMEM;
 
@@ -265,6 +310,31 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 	}
 	free(text);
 	return err;
+}
+
+/* A worker that speaks our wire and is neither Node nor libumbel's need not know about sockets. */
+static bool takes_side(const struct umbel_worker *w, const struct share *s)
+{
+	return s->form == SHARE_GROUP && w->slot->number <= UMBEL_STEERED_SLOTS_MAX &&
+	       (!share_accepts(s) || w->is_libumbel || w->kind == KIND_NODE);
+}
+
+static int answer(struct umbel_worker *w, const struct node_message *m, struct share *s)
+{
+	struct side *side = NULL;
+	int err = 0;
+
+	if (s->form == SHARE_LENT)
+		return send_socket(w, m, s, s->listener.fd);
+	if (takes_side(w, s)) {
+		err = sides_take(s, w, &side);
+		if (!err)
+			return send_socket(w, m, s, side->listener.fd);
+	}
+	if (!share_accepts(s))
+		return err ? err : -ENOTSUP;
+	send_reply(w, m, s); /* what is handed over it can have */
+	return 0;
 }
 
 void query_address_text(const struct node_query *q, int *ret_family, char *out, size_t size)
@@ -302,10 +372,8 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 
 	if (!err)
 		err = share_add(s, w);
-	if (!err && s->is_lent)
-		err = send_socket(w, m, s);
-	else if (!err)
-		send_reply(w, m, s);
+	if (!err)
+		err = answer(w, m, s);
 	if (err) {
 		if (s && s->seat_count == 0)
 			share_close(s);
