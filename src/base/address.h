@@ -41,8 +41,9 @@ static inline bool address_is_abstract(const struct address *a)
 	return a->path[0] == '@';
 }
 
-/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "udp://127.0.0.1:53", "unix:///run/a.sock", "unix://@a";
- * the first "?" ends it, and its options follow. 0, or -EINVAL with a sentence in why (a constant): what is wrong and what is allowed. */
+/* "tcp://:8000", "tcp://127.0.0.1:8000", "tcp://[::1]:0", "udp://127.0.0.1:53", "unix:///run/a.sock",
+ * "unix://@a"; the first "?" ends it, and its options follow. 0, or -EINVAL with a sentence in why (a
+ * constant): what is wrong and what is allowed. */
 int address_parse(const char *text, struct address *ret, const char **why);
 
 /* What stands behind the "?", for an address that is known: its kind and family say what may stand there.

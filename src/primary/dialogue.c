@@ -256,6 +256,8 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 	case NODE_UMBEL_HELLO:
 		w->is_libumbel = true;
 		handoff_open_lane(w);
+		if (m.wants_scoreboard)
+			handoff_open_board(w);
 		break;
 	case NODE_UMBEL_READY:
 		on_ready(w, &m);

@@ -143,6 +143,12 @@ int handoff_flush_lane(struct umbel_worker *w)
 	return err;
 }
 
+static void close_board(struct umbel_worker *w)
+{
+	scoreboard_unmap(w->board);
+	w->board = NULL;
+}
+
 /* Lends the worker its end of a new lane. */
 void handoff_open_lane(struct umbel_worker *w)
 {
@@ -162,6 +168,27 @@ void handoff_open_lane(struct umbel_worker *w)
 			handoff_remove(w, h);
 		fd_close(&w->lane);
 		fd_close(&w->lane_far);
+	}
+	free(text);
+}
+
+void handoff_open_board(struct umbel_worker *w)
+{
+	struct handoff *h;
+	char *text;
+	int fd;
+
+	if (w->board || scoreboard_create(&fd, &w->board) < 0)
+		return;
+	text = node_encode_scoreboard();
+	h = text ? handoff_add(w) : NULL;
+	if (h) {
+		h->fd = fd;
+		h->is_board = true;
+		dialogue_send(w, text, strlen(text), fd, CHANNEL_LEND_FD);
+	} else {
+		fd_close(&fd);
+		close_board(w);
 	}
 	free(text);
 }
@@ -292,6 +319,8 @@ int handoff_nacked(struct umbel_worker *w)
 		query_nacked(w, h->share, h->query);
 	if (h->is_lane)
 		close_lane(w); /* it is out of descriptors: it is served by newconn */
+	if (h->is_board)
+		close_board(w);
 	handoff_remove(w, h);
 	return 0;
 }

@@ -19,6 +19,7 @@ struct handoff {
 	unsigned sent;       /* times */
 	bool acked;
 	bool is_lane; /* the worker's end of its lane */
+	bool is_board; /* its scoreboard */
 	struct refusals *refusals;
 };
 
@@ -34,6 +35,7 @@ unsigned handoff_lent_count(const struct umbel_worker *w); /* shared sockets tha
 
 bool handoff_has_lane(const struct umbel_worker *w);
 void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without memory it gets none */
+void handoff_open_board(struct umbel_worker *w); /* the same of a scoreboard */
 
 /* Connections that it has in hand: waiting for it, or taken and not finished. */
 unsigned handoff_active(const struct umbel_worker *w, bool *known);

@@ -33,6 +33,7 @@ static void unreference(struct umbel_worker *w)
 		return;
 	generation_unref(w->generation);
 	accounts_finish(&w->accounts);
+	scoreboard_unmap(w->board);
 	free(w);
 }
 

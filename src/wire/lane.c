@@ -64,7 +64,7 @@ int lane_receive(int worker_end, struct lane_batch *ret)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	ret->count = 0;
+	ret->count = ret->lost = 0;
 	if (n == 0)
 		return 0;
 	h = CMSG_FIRSTHDR(&m);
@@ -72,7 +72,8 @@ int lane_receive(int worker_end, struct lane_batch *ret)
 		ret->count = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(ret->fds, CMSG_DATA(h), ret->count * sizeof(int));
 	}
-	return ret->count < (unsigned)n ? -EMFILE : 1;
+	ret->lost = ret->count < (unsigned)n ? (unsigned)n - ret->count : 0;
+	return ret->lost ? -EMFILE : 1;
 }
 
 unsigned lane_waiting(int worker_end)

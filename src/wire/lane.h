@@ -13,6 +13,7 @@
 
 struct lane_batch {
 	unsigned count;
+	unsigned lost; /* received: connections whose descriptors did not arrive */
 	int fds[LANE_BATCH];
 	uint8_t listeners[LANE_BATCH];
 };

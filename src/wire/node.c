@@ -206,6 +206,7 @@ static enum node_type type_of(const json_t *tree)
 	    {"NODE_SOCKET_GET_COUNT", NODE_SOCKET_GET_COUNT},
 	    {"NODE_SOCKET_NOTIFY_CLOSE", NODE_SOCKET_NOTIFY_CLOSE},
 	    {"NODE_UMBEL_HELLO", NODE_UMBEL_HELLO},     {"NODE_UMBEL_LANE", NODE_UMBEL_LANE},
+	    {"NODE_UMBEL_SCOREBOARD", NODE_UMBEL_SCOREBOARD},
 	    {"NODE_UMBEL_READY", NODE_UMBEL_READY},     {"NODE_UMBEL_EXEC", NODE_UMBEL_EXEC},
 	    {"NODE_UMBEL_PRELOAD", NODE_UMBEL_PRELOAD}, {"NODE_UMBEL_DRAINED", NODE_UMBEL_DRAINED},
 	};
@@ -243,6 +244,9 @@ static int decode_fields(struct node_message *m)
 	case NODE_SOCKET_GET_COUNT:
 	case NODE_SOCKET_NOTIFY_CLOSE:
 		return m->key ? 0 : -EINVAL;
+	case NODE_UMBEL_HELLO:
+		m->wants_scoreboard = json_is_true(json_object_get(m->tree, "scoreboard"));
+		return 0;
 	case NODE_UMBEL_READY:
 		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
 		return 0;
@@ -399,7 +403,7 @@ char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, json_t *
 
 char *node_encode_hello(void)
 {
-	return dump(json_pack("{ss si}", "cmd", "NODE_UMBEL_HELLO", "version", 1));
+	return dump(json_pack("{ss si sb}", "cmd", "NODE_UMBEL_HELLO", "version", 1, "scoreboard", 1));
 }
 
 char *node_encode_ready(bool ready)
@@ -411,6 +415,12 @@ char *node_encode_lane(void)
 {
 	return dump(json_pack("{ss ss s{ss}}", "cmd", "NODE_HANDLE", "type", "umbel.Lane", "msg", "cmd",
 			      "NODE_UMBEL_LANE"));
+}
+
+char *node_encode_scoreboard(void)
+{
+	return dump(json_pack("{ss ss s{ss}}", "cmd", "NODE_HANDLE", "type", "umbel.Scoreboard", "msg", "cmd",
+			      "NODE_UMBEL_SCOREBOARD"));
 }
 
 char *node_encode_user_handle(const char *head, const char *json, size_t len, size_t *ret_len)

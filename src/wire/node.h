@@ -46,6 +46,7 @@ enum node_type {
 	NODE_SOCKET_NOTIFY_CLOSE, /* key: tell when none is left */
 	NODE_UMBEL_HELLO, /* worker to primary: I am libumbel's */
 	NODE_UMBEL_LANE,  /* primary to worker: your lane; came with it */
+	NODE_UMBEL_SCOREBOARD, /* primary to worker: your scoreboard; came with it */
 	NODE_UMBEL_READY, /* worker to primary: I am ready; `ready` false: I will say when I am */
 	NODE_UMBEL_PRELOAD, /* Node worker to primary: I understand NODE_UMBEL_DRAIN */
 	NODE_UMBEL_DRAINED, /* Node worker to primary: no connection of a client is open any more */
@@ -80,6 +81,7 @@ struct node_message {
 	int lane;          /* of a reply to a query: the listener's number in the lane; -1: no lane */
 	const char *host;  /* of a reply: sockname; NULL: none */
 	int port;
+	bool wants_scoreboard; /* of NODE_UMBEL_HELLO */
 	bool ready;            /* of NODE_UMBEL_READY */
 	int node_major;        /* of NODE_UMBEL_PRELOAD: 20; 0: unknown */
 	const char *step;      /* of NODE_UMBEL_EXEC */
@@ -115,7 +117,8 @@ char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct j
 			     uint32_t seq);
 char *node_encode_hello(void);
 char *node_encode_ready(bool ready);
-char *node_encode_lane(void); /* wrapped: goes with a descriptor */
+char *node_encode_lane(void);       /* wrapped: goes with a descriptor */
+char *node_encode_scoreboard(void); /* the same */
 
 /* A user's message (one JSON value, scanned) that goes with a descriptor; head is handle_head()'s. */
 char *node_encode_user_handle(const char *head, const char *json, size_t len, size_t *ret_len);

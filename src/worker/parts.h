@@ -13,6 +13,7 @@
 #include "wire/accounts.h"
 #include "wire/channel.h"
 #include "wire/node.h"
+#include "wire/scoreboard.h"
 #include "worker/self.h"
 
 #include <stdatomic.h>
@@ -67,6 +68,7 @@ struct self {
 	struct channel channel;
 	struct accounts accounts;
 	int lane;
+	struct scoreboard *_Atomic board; /* what the primary sees of us; NULL: it does not want to */
 	uint32_t seq, id, listen_count;
 	int slot;
 	long grace_ms; /* for what is served when the primary is gone */
@@ -108,6 +110,7 @@ void sent_forget_all(struct self *s);                         /* once the channe
 
 /* ---- serving.c ---- */
 
+void serving_on_board(struct self *s, int fd); /* the scoreboard has come; without it we do as well */
 void serving_on_lane(struct self *s);
 void serving_on_newconn(struct self *s, const struct node_message *m, int *fd); /* fd -1 when taken */
 /* has_fd: a socket belongs to it; *fd may be -1 all the same, when it was lost on the way. */

@@ -214,6 +214,8 @@ int self_turn(struct self *s, bool wait)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
+	if (s->board)
+		atomic_fetch_add(&s->board->heartbeat, 1);
 	for (int i = 0; i < n; i++)
 		on_source(s, &events[i]);
 	self_settle(s);
@@ -352,6 +354,7 @@ void self_close(struct self *s)
 	accounts_finish(&s->accounts);
 	channel_close(&s->channel);
 	sent_forget_all(s);
+	scoreboard_unmap(s->board);
 	fd_close(&s->lane);
 	fd_close(&s->timer);
 	fd_close(&s->again);

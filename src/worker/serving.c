@@ -12,6 +12,16 @@
 
 /* ---- connections ---- */
 
+void serving_on_board(struct self *s, int fd)
+{
+	struct scoreboard *board;
+
+	if (s->board || scoreboard_map(fd, &board) < 0)
+		return;
+	s->board = board;
+	atomic_fetch_add(&board->heartbeat, 1); /* this says that somebody writes there */
+}
+
 void serving_serve(struct self *s, struct listen *l, int fd)
 {
 	if (!l || s->events->closed) { /* umbel_close() was called for one before it */
@@ -19,6 +29,7 @@ void serving_serve(struct self *s, struct listen *l, int fd)
 		return;
 	}
 	atomic_fetch_add(&s->active, 1);
+	scoreboard_took(s->board);
 	l->f(s->umbel, fd, l->data);
 }
 
@@ -29,6 +40,7 @@ void self_done(struct self *s, int fd)
 
 	fd_close(&fd);
 	atomic_fetch_add(&s->in_done, 1); /* the last one is what self_close() waits for */
+	scoreboard_finished(s->board);
 	if (atomic_fetch_sub(&s->active, 1) == 1 && atomic_load(&s->wants_idle)) {
 		ignored = write(s->wake, &one, sizeof(one));
 		(void)ignored;
@@ -57,6 +69,10 @@ void serving_on_lane(struct self *s)
 		s->watches_lane = false;
 		fd_close(&s->lane);
 		return;
+	}
+	if (s->board && (r == 1 || r == -EMFILE)) {
+		atomic_fetch_add(&s->board->received, batch.count + batch.lost);
+		atomic_fetch_add(&s->board->lost, batch.lost);
 	}
 	if (r == -EMFILE)
 		events_add_failed(s->events, NULL, -EMFILE,

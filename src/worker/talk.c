@@ -143,6 +143,9 @@ static int on_internal(struct self *s, const struct node_line *line, int *fd)
 	case NODE_UMBEL_LANE:
 		on_lane_given(s, fd);
 		break;
+	case NODE_UMBEL_SCOREBOARD:
+		serving_on_board(s, *fd);
+		break;
 	default:
 		break;
 	}

@@ -73,6 +73,11 @@ class Worker:
         return self.process.returncode, errors
 
 
+def descriptors(pid):
+    folder = f"/proc/{pid}/fd"
+    return {os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
+
+
 @pytest.fixture
 def worker():
     workers = []
@@ -270,8 +275,7 @@ def test_a_side_is_given_up(worker, port, way):
         else:
             side.shutdown(socket.SHUT_RDWR)
         link = f"socket:[{os.fstat(side.fileno()).st_ino}]"
-        fds = f"/proc/{w.process.pid}/fd"
-        wait_until(lambda: link not in {os.readlink(f"{fds}/{n}") for n in os.listdir(fds)}, "its copy to be closed")
+        wait_until(lambda: link not in descriptors(w.process.pid), "its copy to be closed")
         if way == "unlisten":
             with socket.create_connection(("127.0.0.1", port)):
                 assert cpu_seconds(w.process.pid, 1) < 0.05

@@ -286,6 +286,36 @@ static void test_options(void **state)
 	}
 }
 
+static void test_hello(void **state)
+{
+	struct node_message m = decode("{\"cmd\":\"NODE_UMBEL_HELLO\",\"version\":1}");
+	char *text = node_encode_hello();
+
+	(void)state;
+	assert_int_equal(m.type, NODE_UMBEL_HELLO);
+	assert_false(m.wants_scoreboard);
+	node_message_finish(&m);
+	m = decode(text);
+	assert_true(m.wants_scoreboard);
+	node_message_finish(&m);
+	free(text);
+}
+
+static void test_scoreboard(void **state)
+{
+	char *text = node_encode_scoreboard();
+	struct node_message m;
+	struct node_line l;
+
+	(void)state;
+	assert_int_equal(node_read_line(text, strlen(text), &l), 0);
+	assert_true(l.has_fd);
+	assert_int_equal(node_decode(l.text, l.len, &m), 0);
+	assert_int_equal(m.type, NODE_UMBEL_SCOREBOARD);
+	node_message_finish(&m);
+	free(text);
+}
+
 /* What we encode we decode. */
 static void test_ready_there_and_back(void **state)
 {
@@ -381,6 +411,7 @@ int main(void)
 	    cmocka_unit_test(test_odd_numbers),  cmocka_unit_test(test_odd_addresses),
 	    cmocka_unit_test(test_unknown_is_dropped),
 	    cmocka_unit_test(test_own_messages), cmocka_unit_test(test_ready_there_and_back),
+	    cmocka_unit_test(test_hello),        cmocka_unit_test(test_scoreboard),
 	    cmocka_unit_test(test_options),      cmocka_unit_test(test_encode),
 	};
 
