@@ -87,6 +87,29 @@ bool handoff_has_lane(const struct umbel_worker *w)
 	return w->lane >= 0;
 }
 
+/* Beyond LANE_LIMIT it has not said the truth. */
+static unsigned waits_in_lane(const struct umbel_worker *w, const struct scoreboard_view *v)
+{
+	uint64_t waiting = w->lane_sent - v->received;
+
+	if (!handoff_has_lane(w) || waiting > INT64_MAX)
+		return 0;
+	return waiting < LANE_LIMIT ? (unsigned)waiting : LANE_LIMIT;
+}
+
+unsigned handoff_active(const struct umbel_worker *w, bool *known)
+{
+	struct scoreboard_view v = {.heartbeat = 0};
+	unsigned on_its_way = (unsigned)w->unanswered + w->lane_out.count;
+
+	if (w->board)
+		scoreboard_read(w->board, &v);
+	*known = v.heartbeat > 0;
+	if (*known)
+		return on_its_way + waits_in_lane(w, &v) + v.active;
+	return on_its_way + (handoff_has_lane(w) ? lane_waiting(w->lane_far) : 0);
+}
+
 int handoff_load(struct umbel_worker *w)
 {
 	unsigned waiting;
@@ -138,6 +161,8 @@ int handoff_flush_lane(struct umbel_worker *w)
 
 	if (err)
 		w->lane_credit = 0; /* look before the next one */
+	else
+		w->lane_sent += w->lane_out.count;
 	if (err && err != -EAGAIN)
 		dialogue_breach(w, "its lane is shut");
 	return err;

@@ -90,6 +90,7 @@ struct umbel_worker {
 	uint64_t handed;
 	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
 	unsigned lane_credit;   /* connections that surely have room */
+	uint64_t lane_sent;     /* connections */
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
 	struct pace pace;

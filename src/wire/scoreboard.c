@@ -69,14 +69,16 @@ struct sums {
 	uint64_t taken, finished, began_us, ended_us;
 };
 
+/* In this order: what ends or begins meanwhile is rather counted too much than not at all. */
 static struct sums look(const struct scoreboard *board)
 {
-	return (struct sums){
-	    .taken = atomic_load(&board->taken),
-	    .finished = atomic_load(&board->finished),
-	    .began_us = atomic_load(&board->began_us),
-	    .ended_us = atomic_load(&board->ended_us),
-	};
+	struct sums s;
+
+	s.finished = atomic_load(&board->finished);
+	s.ended_us = atomic_load(&board->ended_us);
+	s.taken = atomic_load(&board->taken);
+	s.began_us = atomic_load(&board->began_us);
+	return s;
 }
 
 static bool are_equal(const struct sums *a, const struct sums *b)
@@ -120,11 +122,12 @@ static uint64_t service_of(const struct sums *s, unsigned active, uint64_t now)
 
 void scoreboard_read(const struct scoreboard *board, struct scoreboard_view *ret)
 {
+	uint64_t received = atomic_load(&board->received); /* this first: what is received is taken */
 	struct sums s = look_twice(board);
 	unsigned active = active_of(&s);
 
 	*ret = (struct scoreboard_view){
-	    .received = atomic_load(&board->received),
+	    .received = received,
 	    .taken = s.taken,
 	    .finished = s.finished,
 	    .lost = atomic_load(&board->lost),

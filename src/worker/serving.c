@@ -22,15 +22,22 @@ void serving_on_board(struct self *s, int fd)
 	atomic_fetch_add(&board->heartbeat, 1); /* this says that somebody writes there */
 }
 
-void serving_serve(struct self *s, struct listen *l, int fd)
+/* False: nobody is there who would serve it. */
+static bool take(struct self *s, const struct listen *l, int fd)
 {
 	if (!l || s->events->closed) { /* umbel_close() was called for one before it */
 		fd_close(&fd);
-		return;
+		return false;
 	}
 	atomic_fetch_add(&s->active, 1);
 	scoreboard_took(s->board);
-	l->f(s->umbel, fd, l->data);
+	return true;
+}
+
+void serving_serve(struct self *s, struct listen *l, int fd)
+{
+	if (take(s, l, fd))
+		l->f(s->umbel, fd, l->data);
 }
 
 void self_done(struct self *s, int fd)
@@ -59,6 +66,19 @@ static struct listen *listen_by_lane(struct self *s, int number)
 	return found;
 }
 
+static void count_received(struct self *s, unsigned count)
+{
+	if (s->board)
+		atomic_fetch_add(&s->board->received, count);
+}
+
+static void on_loss(struct self *s, unsigned count)
+{
+	if (s->board)
+		atomic_fetch_add(&s->board->lost, count);
+	events_add_failed(s->events, NULL, -EMFILE, "connections were lost: this worker is out of descriptors");
+}
+
 void serving_on_lane(struct self *s)
 {
 	struct lane_batch batch;
@@ -70,17 +90,19 @@ void serving_on_lane(struct self *s)
 		fd_close(&s->lane);
 		return;
 	}
-	if (s->board && (r == 1 || r == -EMFILE)) {
-		atomic_fetch_add(&s->board->received, batch.count + batch.lost);
-		atomic_fetch_add(&s->board->lost, batch.lost);
-	}
 	if (r == -EMFILE)
-		events_add_failed(s->events, NULL, -EMFILE,
-				  "connections were lost: this worker is out of descriptors");
+		on_loss(s, batch.lost);
 	else if (r < 0)
 		return;
-	for (unsigned i = 0; i < batch.count; i++)
-		serving_serve(s, listen_by_lane(s, batch.listeners[i]), batch.fds[i]);
+	count_received(s, batch.lost);
+	for (unsigned i = 0; i < batch.count; i++) {
+		struct listen *l = listen_by_lane(s, batch.listeners[i]);
+		bool taken = take(s, l, batch.fds[i]);
+
+		count_received(s, 1); /* this after it is taken: the primary counts what is between */
+		if (taken)
+			l->f(s->umbel, batch.fds[i], l->data);
+	}
 }
 
 void serving_on_newconn(struct self *s, const struct node_message *m, int *fd)
