@@ -74,13 +74,82 @@ static void print_reload(const json_t *reload)
 	putchar('\n');
 }
 
-static void print_listener(const json_t *listener)
+/* ---- listeners ---- */
+
+/* "-": nobody knows. */
+static const char *count_text(const json_t *object, const char *member, char out[24])
 {
+	const json_t *count = json_object_get(object, member);
+
+	if (json_is_integer(count))
+		snprintf(out, 24, "%lld", (long long)json_integer_value(count));
+	else
+		strcpy(out, "-");
+	return out;
+}
+
+static long long pid_of(const json_t *workers, long long id)
+{
+	const json_t *w;
+	size_t i;
+
+	json_array_foreach (workers, i, w)
+		if (number(w, "id") == id)
+			return number(w, "pid");
+	return 0;
+}
+
+/* Not for one worker, and not where nothing is known of each. */
+static void print_seats(const json_t *listener, const json_t *workers)
+{
+	static const struct {
+		const char *name, *head;
+		int width;
+	} columns[] = {{"handed", "HANDED", 9}, {"active", "ACTIVE", 7}, {"queued", "QUEUED", 7},
+		       {"skipped", "SKIPPED", 8}, {"refused", "REFUSED", 8}};
+	const json_t *seats = json_object_get(listener, "slots"), *seat;
+	char count[24];
+	size_t i, k, count_of_columns = sizeof(columns) / sizeof(columns[0]);
+
+	if (json_array_size(seats) < 2 || !json_is_integer(json_object_get(listener, "handed")))
+		return;
+	printf("  %4s %8s", "SLOT", "PID");
+	for (k = 0; k < count_of_columns; k++)
+		printf(" %*s", columns[k].width, columns[k].head);
+	putchar('\n');
+	json_array_foreach (seats, i, seat) {
+		printf("  %4lld %8lld", number(seat, "slot"), pid_of(workers, number(seat, "id")));
+		for (k = 0; k < count_of_columns; k++)
+			printf(" %*s", columns[k].width, count_text(seat, columns[k].name, count));
+		puts(json_is_true(json_object_get(seat, "steered")) ? "  steered" : "");
+	}
+}
+
+/* Whoever pins clients by their address has to know when they all have the same. */
+static void warn_of_proxy(const json_t *listener)
+{
+	const json_t *clients = json_object_get(listener, "clients");
+	long long all = number(clients, "connections"), most = number(clients, "busiest");
+
+	if (strcmp(text(listener, "policy"), "sticky") == 0 && all >= 20 && most * 2 > all)
+		printf("warning: %lld %% of the connections come from %s (a proxy?): sticky sends them all to one "
+		       "slot; see docs/STATE.md\n",
+		       (most * 100 + all / 2) / all, text(clients, "address"));
+}
+
+static void print_listener(const json_t *listener, const json_t *workers)
+{
+	static const char *const more[][2] = {{"handed", "handed over"}, {"queued", "in the kernel's queue"},
+					      {"pending", "wait for another worker"}};
+
 	printf("%s: %s, %lld worker%s", text(listener, "address"), text(listener, "policy"),
 	       number(listener, "workers"), plural(number(listener, "workers")));
-	if (json_is_integer(json_object_get(listener, "handed")))
-		printf(", %lld connection%s", number(listener, "handed"), plural(number(listener, "handed")));
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
+		if (number(listener, more[i][0]) > 0)
+			printf(", %lld %s", number(listener, more[i][0]), more[i][1]);
 	putchar('\n');
+	print_seats(listener, workers);
+	warn_of_proxy(listener);
 }
 
 static void print_status(const json_t *status)
@@ -91,7 +160,7 @@ static void print_status(const json_t *status)
 	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
 	       number(status, "pid"), text(status, "policy"), text(status, "version"));
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
-		print_listener(each);
+		print_listener(each, json_object_get(status, "workers"));
 	print_reload(json_object_get(status, "reload"));
 	printf("\n%4s %8s  %-8s %4s %9s %6s %7s %8s %9s %6s  %s\n", "SLOT", "PID", "STATE", "GEN", "UP",
 	       "CPU", "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");
