@@ -65,13 +65,21 @@ static char *make_request(const struct policy_options *o)
 
 /* ---- what is printed ---- */
 
+/* A reason may begin with what it is about, which has been printed then. */
+static const char *without(const char *prefix, const char *text)
+{
+	size_t len = strlen(prefix);
+
+	return strncmp(text, prefix, len) == 0 && text[len] == ' ' ? text + len + 1 : text;
+}
+
 static void print_line(const char *of, const char *infix, const json_t *object)
 {
 	printf("%s: %s%s", of, infix, clean_text(object, "policy"));
 	if (strcmp(clean_text(object, "was"), clean_text(object, "policy")) != 0 && json_object_get(object, "was"))
 		printf(", %s before", clean_text(object, "was"));
 	if (clean_text(object, "why")[0])
-		printf(", as before: %s", clean_text(object, "why"));
+		printf(", as before: %s", without(of, clean_text(object, "why")));
 	putchar('\n');
 }
 
@@ -82,8 +90,12 @@ static void print_answer(const struct policy_options *o, const json_t *answer)
 
 	if (!o->listener)
 		print_line(o->app, "policy ", answer);
-	json_array_foreach (json_object_get(answer, "listeners"), i, each)
-		print_line(clean_text(each, "address"), "", each);
+	json_array_foreach (json_object_get(answer, "listeners"), i, each) {
+		char address[1024];
+
+		snprintf(address, sizeof(address), "%s", clean_text(each, "address"));
+		print_line(address, "", each);
+	}
 }
 
 static int policy_verb(int argc, char **argv)

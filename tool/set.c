@@ -159,15 +159,11 @@ int set_max_connections(struct run *r, const char *text)
 
 int set_listen(struct run *r, char *text)
 {
-	char plain[ADDRESS_TEXT_MAX];
 	struct address ignored;
-	const char *why = "it is too long";
-	size_t len = strcspn(text, "?"); /* the options behind are for umbel_setup() to judge */
+	const char *why;
 	int status;
 
-	if (len < sizeof(plain))
-		snprintf(plain, sizeof(plain), "%.*s", (int)len, text);
-	if (len >= sizeof(plain) || address_parse(plain, &ignored, &why) < 0)
+	if (address_parse(text, &ignored, &why) < 0)
 		return complain("--listen %.200s: %s", text, why);
 	status = add_string(&r->listen, text);
 	r->settings.listen = r->listen;

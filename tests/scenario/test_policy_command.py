@@ -1,4 +1,5 @@
 """What the command says and does about policies: options of run, the verb, the request, what status shows."""
+import contextlib
 import json
 import socket
 import threading
@@ -6,13 +7,14 @@ import threading
 import pytest
 from c_programs import TESTS
 from control import Events, status, verb, why
-from harness import get, wait_until, who
+from harness import SLOW, get, wait_until, who
 from test_control import Client
 from test_usage import SERVE, check_refused
 
 HAND_OVER, STEERED = ("rr", "least"), ("sticky", "spread")
 SWITCHED = (*HAND_OVER, *STEERED)
 NAMES = "rr, least, sticky, spread or shared"
+SERVE_C, UNDER_NODE = TESTS / "serve", TESTS / "under_node"
 
 
 @pytest.fixture
@@ -21,6 +23,14 @@ def app(umbel, port):
     run.pids = run.wait_listening(2)
     run.port, run.address = port, f"tcp://[::]:{port}"
     return run
+
+
+@pytest.fixture
+def connect():
+    """connect(port, count) connects, until the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda port, count: [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20 * SLOW))
+                                   for _ in range(count)]
 
 
 def policy(run, *words):
@@ -92,19 +102,17 @@ def test_nodes_own_variable(umbel, port, value, name):
     assert policy(run)[0] == f"app: policy {name}"
 
 
-def test_a_limit_is_kept(umbel, port):
+def test_a_limit_is_kept(umbel, port, connect):
     """The third connection waits in the kernel until one of the two others is over."""
-    run = umbel("-n", 2, "--name", "app", "--max-connections", 2, "--", TESTS / "serve", f"tcp://:{port}")
+    run = umbel("-n", 2, "--name", "app", "--max-connections", 2, "--", SERVE_C, f"tcp://:{port}")
     run.wait_listening(2)
-    clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(2)]
+    first, _ = connect(port, 2)
     wait_until(lambda: status(run)["listeners"][0]["handed"] == 2, "two to be handed over")
-    clients.append(socket.create_connection(("127.0.0.1", port), 20))
+    connect(port, 1)
     wait_until(lambda: status(run)["listeners"][0]["queued"] == 1, "the third to wait")
     assert status(run)["listeners"][0]["handed"] == 2
-    clients[0].close()
+    first.close()
     wait_until(lambda: status(run)["listeners"][0]["handed"] == 3, "the third to be handed over")
-    for client in clients:
-        client.close()
 
 
 def test_the_backlog_of_a_listener(umbel, port):
@@ -177,7 +185,7 @@ def test_switches(app):
 
 def test_switches_one(umbel, port):
     first, second = f"tcp://[::]:{port}", f"tcp://127.0.0.1:{port + 1}"
-    run = umbel("-n", 2, "--name", "app", "--", TESTS / "serve", f"tcp://:{port}", f"tcp://127.0.0.1:{port + 1}")
+    run = umbel("-n", 2, "--name", "app", "--", UNDER_NODE, f"tcp://:{port}", f"tcp://127.0.0.1:{port + 1}")
     run.wait_for("listens on", count=4)
     assert policy(run, "sticky", "--listener", second) == [f"{second}: sticky, rr before"]
     assert sorted(policy(run)) == sorted(["app: policy rr", f"{first}: rr", f"{second}: sticky"])
@@ -188,7 +196,7 @@ def test_switches_one(umbel, port):
 
 def test_says_who_keeps_theirs(umbel, port, tmp_path):
     path = tmp_path / "s"
-    run = umbel("-n", 2, "--name", "app", "--", TESTS / "serve", f"tcp://:{port}", f"unix://{path}")
+    run = umbel("-n", 2, "--name", "app", "--", UNDER_NODE, f"tcp://:{port}", f"unix://{path}")
     run.wait_for("listens on", count=4)
     lines = policy(run, "sticky")
     assert lines[0] == "app: policy sticky, rr before"
@@ -269,10 +277,10 @@ def test_status_of_what_is_steered(umbel, port):
     assert len([x for x in verb(run, "status", "app").stdout.splitlines() if x.endswith(" steered")]) == 2
 
 
-def test_what_c_workers_have_in_hand(umbel, port):
-    run = umbel("-n", 2, "--name", "app", "--", TESTS / "serve", f"tcp://:{port}")
+def test_what_c_workers_have_in_hand(umbel, port, connect):
+    run = umbel("-n", 2, "--name", "app", "--", SERVE_C, f"tcp://:{port}")
     run.wait_listening(2)
-    clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(2)]
+    clients = connect(port, 2)
     for client in clients:
         assert client.recv(100)
 
@@ -286,18 +294,16 @@ def test_what_c_workers_have_in_hand(umbel, port):
     wait_until(lambda: active(status(run)["listeners"][0]["slots"]) == [0, 0], "none in hand")
 
 
-def test_clients(umbel, port):
+def test_clients(umbel, port, connect):
     """All come from one address: as behind a proxy."""
     run = umbel("-n", 2, "--name", "app", "--policy", "sticky", "--", "node", "app.js", port)
     run.wait_listening(2)
-    clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(20)]
+    connect(port, 20)
     found = status(run)["listeners"][0]["clients"]
     assert (found["connections"], found["busiest"]) == (20, 20) and "127.0.0.1" in found["address"]
     assert "warning: 100 % of the connections come from " in verb(run, "status", "app").stdout
     assert policy(run, "rr")
     assert "warning" not in verb(run, "status", "app").stdout
-    for client in clients:
-        client.close()
 
 
 class Fake:

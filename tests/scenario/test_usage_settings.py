@@ -36,7 +36,7 @@ BAD = [
       for text in ("", "no-such-group", "-1", "4294967295", "1.0")),
     (("--user", "4294967294"), "--user 4294967294: nobody has this number, so --group is needed too"),
     (("--policy", "shared", "--recycle-connections", "5"),
-     "--recycle-connections: under shared nobody counts them"),
+     "--recycle-connections: only under rr and least are they counted"),
 ]
 
 
