@@ -1,9 +1,13 @@
 # programs: examples, tests, fuzz targets, benchmarks. Without its library a program is left out.
 
-file(GLOB sources CONFIGURE_DEPENDS examples/*.c)
+file(GLOB sources CONFIGURE_DEPENDS examples/*.c examples/redis/*.c)
 foreach(source IN LISTS sources)
 	cmake_path(GET source STEM name)
 	set(library)
+	if(source MATCHES "/examples/redis/")
+		set(name redis_${name})
+		set(library HIREDIS)
+	endif()
 	if(name MATCHES "^hello_http")
 		set(library MICROHTTPD)
 	elseif(name MATCHES "^hello_libevent")

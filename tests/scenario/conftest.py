@@ -34,8 +34,7 @@ def deadline(request):
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture
-def port():
+def free_port():
     """A port nobody has, below the range from which the kernel gives clients theirs."""
     while True:
         number = 10000 + next(_ports) % 20000
@@ -48,6 +47,16 @@ def port():
             return number
         except OSError:
             pass
+
+
+@pytest.fixture
+def port():
+    return free_port()
+
+
+@pytest.fixture
+def other_port():
+    return free_port()
 
 
 @pytest.fixture
