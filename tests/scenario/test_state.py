@@ -25,8 +25,9 @@ class Client:
 
     def get(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, 20 * SLOW, source_address=self.source)
+        headers = {"Connection": "close"} | ({"Cookie": self.cookie} if self.cookie else {})
         try:
-            connection.request("GET", "/", headers={"Connection": "close", "Cookie": self.cookie or "none=0"})
+            connection.request("GET", "/", headers=headers)
             answer = connection.getresponse()
             assert answer.status == 200
             if cookie := answer.getheader("Set-Cookie"):
