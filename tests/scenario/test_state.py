@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from c_programs import EXAMPLES, TESTS, program  # noqa: F401
 from control import verb
-from harness import ROOT, SLOW, is_refused, wait_until
+from harness import ROOT, SLOW, get, is_refused, wait_until
 
 REDIS = ROOT / "examples" / "redis"
 IN_TURN = list(range(1, 7))
@@ -58,6 +58,15 @@ def visits(asks):
 
 def addresses(count=12):
     return [f"127.0.{n}.{n + 1}" for n in range(count)]
+
+
+def wait_somebody(run, port):
+    """A primary of its own that says nothing: somebody listens."""
+    def listens():
+        assert run.process.poll() is None, run.output()
+        return not is_refused(port)
+
+    wait_until(listens, "somebody to listen")
 
 
 # ---- in memory ----
@@ -182,17 +191,34 @@ def test_c_without_redis(umbel, port, other_port):
     assert [tell(port) for _ in range(2)] == ["Redis does not answer"] * 2
 
 
+# ---- messages through the primary ----
+
+
+def test_a_value_that_one_sets_all_know(program, port):  # noqa: F811
+    run = program(EXAMPLES / "relay", 3, "node", "told.js", port)
+
+    def known(value):
+        """So many connections in a row that each worker is asked."""
+        answers = [get(port).decode().split() for _ in range(6)]
+        return len({pid for *_, pid in answers}) == 3 and {word for word, *_ in answers} == {value} and answers
+
+    wait_somebody(run, port)
+    wait_until(lambda: known("nothing"), "three workers to answer")
+    get(port, "/set/blue")
+    answers = wait_until(lambda: known("blue"), "the value to be known")
+    os.kill(int(answers[0][2]), signal.SIGKILL)
+    after = wait_until(lambda: known("blue"), "the successor to know it")
+    assert {pid for *_, pid in after} != {pid for *_, pid in answers}
+    assert run.stop() == 0
+
+
 # ---- umbel_choose() ----
 
 
 def wait_all(run, port, workers):
     """Each of so many has answered: all are there."""
-    def somebody_listens():
-        assert run.process.poll() is None, run.output()
-        return not is_refused(port)
-
+    wait_somebody(run, port)
     seen = set()
-    wait_until(somebody_listens, "somebody to listen")
     wait_until(lambda: seen.add(Client(port).get()) or len(seen) == workers, f"{workers} workers to answer")
 
 
