@@ -93,6 +93,19 @@ def test_a_counter_in_memory_does_not_under_rr(umbel, port):
     assert visits([client.get])[0][0] == IN_TURN
 
 
+def test_a_port_for_each_slot(umbel, port, other_port):
+    """What a proxy needs that balances by itself. The port outlives the worker, like any other."""
+    run = umbel("-n", 2, "--soak", "100ms", "--", "node", "counter.js", f"{port},{other_port}")
+    pids = run.wait_listening(2)
+    counts, _ = visits([Client(port).get, Client(other_port).get])
+    assert counts == dict.fromkeys(counts, IN_TURN)
+    assert [Client(p).get().partition(" by ")[2] for p in (port, other_port)] == [str(pids[1]), str(pids[2])]
+    assert verb(run, "reload", "counter").returncode == 0
+    now = run.wait_listening(2)
+    assert not set(now.values()) & set(pids.values())
+    assert [Client(p).get() for p in (port, other_port)] == [f"1 by {now[1]}", f"1 by {now[2]}"]
+
+
 # ---- in Redis ----
 
 
