@@ -1,8 +1,8 @@
-/* relay: a primary that runs any program and passes what one worker says on to the others, also to those that
- * come later: a value that one sets, all know a moment later. For instance a Node app with
+/* relay: a primary that runs any program and passes what one worker says on to all, also to those that come
+ * later. All are told in the same order, so that they agree in the end. For instance a Node app with
  *
- *     process.on('message', (m) => { value = m.value; });     // another has set it
- *     process.send({ value });                                // we have set it
+ *     process.on('message', (m) => { value = m.value; });     // somebody has set it, perhaps we
+ *     process.send({ value: 'blue' });
  *
  *     relay WORKERS PROGRAM [ARGS]     relay 2 node app.js */
 #include <stdio.h>
@@ -12,12 +12,6 @@
 
 static char *last; /* what was said last, for those that come later */
 static size_t last_len;
-
-static void tell(struct umbel *u, struct umbel_worker *w)
-{
-	if (umbel_worker_connected(w) && umbel_send(u, w, last, last_len, -1) < 0)
-		fprintf(stderr, "relay: worker %u was not told: %s\n", umbel_worker_id(w), umbel_reason(u));
-}
 
 static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
 {
@@ -29,16 +23,14 @@ static void on_message(struct umbel *u, const struct umbel_event *e, void *data)
 	free(last);
 	last = copy;
 	last_len = e->message.len;
-	for (struct umbel_worker *w = umbel_next(u, 0); w; w = umbel_next(u, umbel_worker_id(w)))
-		if (w != e->worker && umbel_worker_state(w) != UMBEL_STATE_STARTING)
-			tell(u, w);
+	umbel_send(u, NULL, last, last_len, -1);
 }
 
-/* Not earlier: before it listens Node drops what it is told. */
+/* Not earlier: what it is told before it listens Node drops. */
 static void on_ready(struct umbel *u, const struct umbel_event *e, void *data)
 {
-	if (last)
-		tell(u, e->worker);
+	if (last && umbel_send(u, e->worker, last, last_len, -1) < 0)
+		fprintf(stderr, "relay: worker %u was not told: %s\n", umbel_worker_id(e->worker), umbel_reason(u));
 }
 
 int main(int argc, char **argv)

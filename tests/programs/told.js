@@ -1,5 +1,5 @@
 'use strict';
-// A value that is set in one worker and told to all, if the primary passes it on. /set/VALUE, /
+// A value that all workers know, if the primary passes on to all what one says. /set/VALUE, /
 const http = require('http');
 
 let value = 'nothing';
@@ -9,9 +9,7 @@ process.on('message', (message) => {
 
 http.createServer((req, res) => {
 	const [, word, next] = req.url.split('/');
-	if (word === 'set') {
-		value = next;
-		process.send({ value });
-	}
+	if (word === 'set')
+		process.send({ value: next });
 	res.end(`${value} by ${process.pid}\n`);
 }).listen(Number(process.argv[2]));
