@@ -109,6 +109,18 @@ ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	return n;
 }
 
+/* The same for what the kernel steers here, and libumbel accepts. */
+int accept4(int fd, struct sockaddr *from, socklen_t *from_len, int flags)
+{
+	int client = (int)syscall(SYS_accept4, fd, from, from_len, flags);
+
+	if (client >= 0) {
+		tally->taken++;
+		announced++;
+	}
+	return client;
+}
+
 /* ---- connections ---- */
 
 static void finish(struct connection *c)
@@ -118,8 +130,8 @@ static void finish(struct connection *c)
 	TAILQ_REMOVE(&all, c, link);
 	/* This first: while somebody else has a copy a close alone leaves it in the set. */
 	epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
+	tally->finished++; /* before anybody can be given its place */
 	umbel_done(umbel, c->fd);
-	tally->finished++;
 	free(c);
 }
 

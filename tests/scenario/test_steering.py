@@ -1,0 +1,249 @@
+"""What becomes of connections when policies change and workers stop, die and leave. What takes minutes:
+tests/torture."""
+import os
+import signal
+import socket
+import statistics
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from c_programs import TESTS
+from control import status, verb
+from crowd import Crowd, addresses
+from harness import SLOW, wait_until, who
+from policies import (HANDED, LIVE, STEERED, WINDOW, app, each_kind, each_live, gate,  # noqa: F401
+                      is_gone, seats, switch, wait_steered, words)
+from test_deaths import Wrk, freeze
+
+MANY = 5000 if SLOW == 1 else 1000
+CLIENTS = addresses(64)
+
+
+def errors_of(wrk):
+    requests, errors = wrk.result()
+    assert requests > 100
+    return {kind: count for kind, count in errors.items() if count}
+
+
+# ---- switching ----
+
+
+@each_kind
+def test_switching_under_load(app, port, kind):
+    """Every 100 ms another policy: nobody notices."""
+    run, pids = app(kind, 4, "rr")
+    seconds = 5
+    wrk, end = Wrk(port, 16, seconds, "-H", "Connection: close"), time.monotonic() + seconds
+    with Crowd(port, parallel=8, sources=CLIENTS) as crowd:
+        turns = 0
+        while time.monotonic() < end:
+            switch(run, LIVE[turns % len(LIVE)])
+            turns += 1
+            pause = time.monotonic() + 0.1
+            while time.monotonic() < pause:
+                crowd.go(8, leave=8)
+        crowd.go()
+    assert turns >= 10 / SLOW
+    assert not errors_of(wrk) and not crowd.failures
+    assert run.slots() == pids
+    assert set(crowd.pids()) == set(pids.values())
+
+
+@each_kind
+def test_connections_outlive_a_switch(app, port, kind):
+    """Those that are open, and those that are half open: an answer comes from whoever has it."""
+    run, pids = app(kind, 2, "rr", args=(200,))
+    with Crowd(port, parallel=40, sources=CLIENTS) as crowd:
+        for policy in ["spread", "least", "sticky", "rr"]:
+            crowd.go(10, leave=40)
+            switch(run, policy)
+        crowd.go()
+    assert len(crowd.answers) == 40 and not crowd.failures
+
+
+# ---- a worker is killed ----
+
+
+def in_hand(directory, pid):
+    """Connections that a worker of keepalive had taken and not finished."""
+    try:
+        taken, finished = struct.unpack("QQ", Path(directory, str(pid)).read_bytes())
+    except (FileNotFoundError, struct.error):  # it has not taken any
+        return 0
+    return taken - finished
+
+
+@each_live
+@each_kind
+def test_killed_under_load(app, port, tmp_path, kind, policy):
+    """What fails is what the dead had taken."""
+    run, pids = app(kind, 4, policy, "--env", f"TORTURE_LOG={tmp_path}", args=(5,))
+    taken = 0
+    with Crowd(port, parallel=32, sources=CLIENTS) as crowd:
+        for slot in (1, 2, 3, 4):
+            crowd.go(100, leave=32)
+            os.kill(pids[slot], signal.SIGKILL)
+            wait_until(lambda pid=pids[slot]: is_gone(pid), "it to end")
+            crowd.go(100, leave=32)
+            pid = run.wait_successor(slot, pids[slot])
+            assert pid != pids[slot]
+            taken += in_hand(tmp_path, pids[slot])
+        crowd.go(100)
+    assert len(crowd.failures) <= taken, crowd.failures
+    assert len(crowd.answers) + len(crowd.failures) == 900
+    assert taken > 0
+    assert not run.find("next start in")
+    assert set(run.wait_listening(4).values()) <= set(who_is_there(port))
+
+
+def who_is_there(port):
+    with Crowd(port, sources=CLIENTS) as crowd:
+        return crowd.go(2 * len(CLIENTS)).pids()
+
+
+@each_live
+@each_kind
+def test_what_a_killed_worker_had_not_taken(app, port, kind, policy, gate):
+    """Others serve it, long before there is a successor: it has not been asked for."""
+    run, pids = app(kind, 4, policy, command=gate.words(kind))
+    if policy in STEERED:
+        wait_steered(run, *pids)
+    freeze(pids[2])
+    with Crowd(port, parallel=300, sources=CLIENTS) as crowd:
+        crowd.go(120, leave=120)
+        wait_until(lambda: crowd.turn() or len(crowd.answers) + untaken(run, 2) == 120 and untaken(run, 2),
+                   "some to wait for the stopped one")
+        gate.close()
+        os.kill(pids[2], signal.SIGKILL)
+        crowd.go()
+        assert run.slots(listening=True).keys() == {1, 3, 4}
+        assert not crowd.failures and set(crowd.pids()) <= set(pids.values()) - {pids[2]}
+        gate.open()
+        run.wait_successor(2, pids[2])
+
+
+def untaken(run, slot):
+    """What waits in front of it: in its sockets, its lane, or in messages to it."""
+    (worker,) = [w for w in status(run)["workers"] if w["slot"] == slot]
+    return seats(run)[slot]["queued"] + worker["connections"]["queued"]
+
+
+# ---- a worker is stopped ----
+
+
+@pytest.mark.parametrize("policy", HANDED)
+@each_kind
+def test_a_stopped_worker(app, port, kind, policy):
+    """It holds up what it may have, all others are answered; once it goes on, those are too."""
+    run, pids = app(kind, 4, policy)
+    freeze(pids[3])
+    with Crowd(port, parallel=WINDOW[kind] + 30) as crowd:
+        crowd.go(MANY, leave=WINDOW[kind], timeout=45)
+        waiting = len(crowd.waiting)
+        assert pids[3] not in crowd.pids()
+        os.kill(pids[3], signal.SIGCONT)
+        crowd.go()
+    assert not crowd.failures and len(crowd.answers) == MANY
+    assert 1 <= crowd.pids()[pids[3]] <= waiting <= WINDOW[kind]
+    assert run.slots() == pids
+
+
+@each_kind
+def test_a_stopped_worker_when_the_policy_changes(app, port, kind):
+    """What waits in the sockets of a stopped worker is served when it goes on; what comes after a switch to a
+    policy that hands over is not held up."""
+    run, pids = app(kind, 4, "spread")
+    wait_steered(run, *pids)
+    freeze(pids[1])
+    with Crowd(port, parallel=100) as crowd:
+        crowd.go(40, leave=40)
+        wait_until(lambda: crowd.turn() or len(crowd.answers) + seats(run)[1]["queued"] == 40, "40 answers")
+        held = len(crowd.waiting)
+        switch(run, "rr")
+        crowd.go(200, leave=held + WINDOW[kind])
+        os.kill(pids[1], signal.SIGCONT)
+        crowd.go()
+    assert not crowd.failures and len(crowd.answers) == 240
+
+
+# ---- the end of a connection ----
+
+
+@each_live
+@each_kind
+def test_end_of_a_connection(app, port, kind, policy):
+    """A client sees it at once: nobody else has a copy."""
+    app(kind, 2, policy)
+    times = []
+    for _ in range(40):
+        with socket.create_connection(("127.0.0.1", port), 20 * SLOW) as s:
+            s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert s.recv(4096).endswith(b"\n")  # its last act before it closes
+            told = time.monotonic()
+            assert s.recv(1) == b""
+            times.append(time.monotonic() - told)
+    assert statistics.median(times) < 0.05 * SLOW, times
+
+
+@each_live
+def test_end_of_the_connections_of_a_dead_worker(app, port, policy):
+    run, pids = app("c", 2, policy, command=[TESTS / "serve"],
+                    where=f"tcp://127.0.0.1:{port}")
+    if policy in STEERED:
+        wait_steered(run, *pids)
+    held = {}
+    for source in addresses(20):
+        s = socket.create_connection(("127.0.0.1", port), 20 * SLOW, (source, 0))
+        held.setdefault(int(s.recv(100)), []).append(s)
+    assert set(held) == set(pids.values())
+    os.kill(pids[1], signal.SIGKILL)
+    killed = time.monotonic()
+    for s in held[pids[1]]:
+        try:
+            assert s.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    assert time.monotonic() - killed < 0.5 * SLOW
+    for s in sum(held.values(), []):
+        s.close()
+
+
+# ---- the address ----
+
+
+def ended_busy(run):
+    assert run.wait(30) == 1
+    assert run.find(r"EADDRINUSE|[Aa]ddress already in use"), run.output()
+
+
+@each_kind
+def test_a_port_of_another_app(app, umbel, port, kind):
+    """Of the same user too: a group that anybody may join would share the connections silently."""
+    run, pids = app(kind, 2, "rr")
+    ended_busy(umbel("-n", 2, "--max-failures", 1, "--name", "other", "--policy", "spread", "--",
+                     *words(kind), port))
+    assert set(who(port, 20)) == set(pids.values())
+    switch(run, "spread")
+    ended_busy(umbel("-n", 2, "--max-failures", 1, "--name", "third", "--", *words(kind), port))
+    with Crowd(port) as crowd:
+        assert set(crowd.go(50).pids()) == set(pids.values())
+
+
+@pytest.mark.parametrize("policy", ["rr", "spread"])
+def test_a_port_of_a_server_that_would_share_it(umbel, port, policy):
+    with socket.socket(socket.AF_INET6) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        s.bind(("::", port))
+        s.listen()
+        ended_busy(umbel("-n", 2, "--max-failures", 1, "--policy", policy, "--", *words("c"), port))
+
+
+@each_live
+def test_the_port_is_free_at_the_end(app, port, policy):
+    run, _ = app("c", 2, policy)
+    assert run.stop() == 0
+    with socket.socket(socket.AF_INET6) as s:
+        s.bind(("::", port))
+        s.listen()
