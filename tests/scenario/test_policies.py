@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 from control import status, verb
 from crowd import Crowd, addresses
-from harness import SLOW, wait_until, who
+from harness import is_sanitized, wait_until, who
 from policies import (LIVE, app, each_kind, gate, is_gone, listener,  # noqa: F401
                       policy_of, seats, switch, wait_steered, words)
 
@@ -170,7 +170,7 @@ def test_sticky_for_both_families(app, port):
 def test_least_spares_a_slow_worker(app, port, kind):
     """It gets under a third of what would be its part. (How much sooner clients are served: tests/torture.)"""
     run, pids = app(kind, 4, "least", args=(3, 1, 30), command=words(kind, "uneven"))
-    count = 1200 if SLOW == 1 else 600
+    count = 600 if is_sanitized() else 1200
     with Crowd(port, parallel=8) as crowd:
         crowd.go(count)
     assert not crowd.failures

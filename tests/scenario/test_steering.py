@@ -12,12 +12,12 @@ import pytest
 from c_programs import TESTS
 from control import status, verb
 from crowd import Crowd, addresses
-from harness import SLOW, wait_until, who
+from harness import SLOW, is_sanitized, wait_until, who
 from policies import (HANDED, LIVE, STEERED, WINDOW, app, each_kind, each_live, gate,  # noqa: F401
                       is_gone, seats, switch, wait_steered, words)
 from test_deaths import Wrk, freeze
 
-MANY = 5000 if SLOW == 1 else 1000
+MANY = 1000 if is_sanitized() else 5000
 CLIENTS = addresses(64)
 
 

@@ -64,7 +64,7 @@ def children(pid):
 
 class App:
     """`with App("node") as app:` has its workers ready. kind: one of KINDS, or the words of a command;
-    the port is added to it, then args."""
+    the port is added to it, then args. {port} in options is the port."""
 
     def __init__(self, kind, *args, workers=4, options=OPTIONS, before=()):
         self.kind, self.args, self.workers = kind, args, workers
@@ -81,7 +81,8 @@ class App:
         command = KINDS[self.kind] if isinstance(self.kind, str) else self.kind
         words = [*self.before, UMBEL, "run", "-n", self.workers, "--name", NAME,
                  "--env", f"UMBEL_TEST={token}", "--env", f"TORTURE_LOG={self.logs}",
-                 *self.options, "--", *command, self.port, *self.args]
+                 *(str(word).replace("{port}", str(self.port)) for word in self.options), "--",
+                 *command, self.port, *self.args]
         self.run = Run([str(word) for word in words], self.env, self.home, token)
         try:
             self.run.wait_listening(self.workers)
@@ -144,6 +145,10 @@ class App:
     def scale(self, count):
         done = self.umbel("scale", NAME, count)
         assert done.returncode == 0, f"scale {count}: {done.returncode}\n{done.stdout}{done.stderr}"
+
+    def policy(self, policy):
+        done = self.umbel("policy", NAME, policy)
+        assert done.returncode == 0, f"policy {policy}: {done.returncode}\n{done.stdout}{done.stderr}"
 
     # ---- questions ----
 

@@ -4,9 +4,9 @@ import os
 import random
 import signal
 
-from app import App
+from app import OPTIONS, App
 from harness import stat, wait_until
-from load import Kernel, Wrk, loading
+from load import Kernel, Wrk, loading, many_addresses
 
 WORKERS = 4
 DELAY_MS = 5  # so that every worker has connections in hand when it dies
@@ -39,10 +39,17 @@ def kill_one(app):
     return app.in_hand(pid)
 
 
-def under_client(kind, closes, count):
+CLIENTS = {
+    "keep-alive": Wrk,
+    "closing": lambda port: Wrk(port, closes=True),
+    "many addresses": lambda port: many_addresses(port, 32),
+}
+
+
+def under_client(kind, policy, client, count):
     kernel, taken = Kernel("ListenOverflows", "ListenDrops"), 0
-    with App(kind, DELAY_MS, workers=WORKERS) as app:
-        with loading(Wrk(app.port, closes)) as load:
+    with App(kind, DELAY_MS, workers=WORKERS, options=[*OPTIONS, "--policy", policy]) as app:
+        with loading(CLIENTS[client](app.port)) as load:
             for _ in range(count):
                 taken += kill_one(app)
             status = app.wait_settled(WORKERS)
@@ -62,9 +69,11 @@ def under_client(kind, closes, count):
     return text
 
 
-def run(say, count):
+def run(say, policy, count):
+    """Keep-alive connections and new ones; sticky would give all of wrk's to one worker."""
+    clients = ["many addresses"] if policy == "sticky" else ["keep-alive", "closing"]
     for kind in ("node", "c"):
-        for closes in (False, True):
-            text = under_client(kind, closes, -(-count // 2))
-            say(f"{kind} {'closing' if closes else 'keep-alive'}: {text}")
+        for client in clients:
+            text = under_client(kind, policy, client, -(-count // len(clients)))
+            say(f"{kind} {client}: {text}")
     return f"{2 * count} kills"

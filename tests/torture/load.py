@@ -3,14 +3,12 @@ import re
 import signal
 import subprocess
 import threading
-from collections import namedtuple
 from pathlib import Path
 
 import network
 from app import BUILD, SLOW
+from crowd import Load, Stream, addresses
 from harness import wait_until
-
-Load = namedtuple("Load", "requests failed seconds said")
 
 COUNTERS = ["ListenOverflows", "ListenDrops", "OutRsts"]
 HARM = ["EstabResets", "AttemptFails", "TCPAbortOnClose", "TCPAbortOnData"]
@@ -83,7 +81,7 @@ class Wrk:
         header = ["-H", "Connection: close"] if closes else []
         # 30 s: a request that was lost must not be taken for a slow one.
         self.process = subprocess.Popen(
-            ["wrk", f"-c{connections}", "-t1", "-d3600s", "--timeout", "30s", *header,
+            ["wrk", f"-c{connections}", "-t1", "-d3600s", "--timeout", "30s", "--latency", *header,
              f"http://127.0.0.1:{port}/"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -111,6 +109,17 @@ class Wrk:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+
+
+def p99_ms(done):
+    """What wrk has seen: of 99 in 100 requests the slowest."""
+    found = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", done.said)
+    return float(found[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 60e3}[found[2]]
+
+
+def many_addresses(port, parallel=16):
+    """Clients of many addresses, which sticky gives to all slots; wrk and ab are one client to it."""
+    return Stream(port, parallel, sources=addresses(64))
 
 
 class Ab:

@@ -3,7 +3,7 @@ reset, says the kernel."""
 import time
 
 from app import App
-from harness import wait_until
+from harness import SLOW, wait_until
 from load import CLIENTS, Kernel, OpenLoop, Wrk, loading, wait_quiet
 
 
@@ -18,22 +18,26 @@ def reload_once(app):
     assert len(new) == app.workers and not new & old, f"workers {old}, after a reload {new}"
 
 
-def under_client(app, client, count):
-    """(requests, text)"""
+def under_load(app, clients, act, count, what="reloads"):
+    """act(app), count times. (requests, text)"""
     wait_quiet(app.port)
     kernel, began = Kernel(), time.monotonic()
-    with loading(CLIENTS[client](app.port)) as load:
+    with loading(*[client(app.port) for client in clients]) as loads:
         for _ in range(count):
-            reload_once(app)
+            act(app)
         took = time.monotonic() - began
         kernel.end()
-        done = load.stop()
-    said = kernel.check(f"in {took:.1f} s, the client saw {done}")
-    assert done.failed == 0, f"{done.failed} of {done.requests} requests failed\n{done.said}"
+        done = [load.stop() for load in (loads if len(clients) > 1 else [loads])]
+    said = kernel.check(f"in {took:.1f} s, the clients saw {done}")
+    requests, failed = sum(load.requests for load in done), sum(load.failed for load in done)
+    assert failed == 0, "\n".join([f"{failed} of {requests} requests failed", *(load.said for load in done)])
     # A client that stood still would have seen no failure either.
-    assert done.requests > 50 * took, f"only {done.requests} requests in {took:.0f} s\n{done.said}"
-    return done.requests, (f"{count} reloads in {took:.1f} s, {done.requests} requests, "
-                           f"{done.failed} failed; {said}")
+    assert requests > 50 * took / SLOW, f"only {requests} requests in {took:.0f} s\n{done}"
+    return requests, f"{count} {what} in {took:.1f} s, {requests} requests, {failed} failed; {said}"
+
+
+def under_client(app, client, count):
+    return under_load(app, [CLIENTS[client]], reload_once, count)
 
 
 def latency(app, seconds):
