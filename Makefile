@@ -46,7 +46,7 @@ test:
 	@PYTHON=$(PYTHON) UMBEL_WERROR=$(UMBEL_WERROR) tests/run
 
 bench:
-	@$(BOOTSTRAP) test
+	@$(BOOTSTRAP) bench
 	@$(MAKE) --no-print-directory release
 	@UMBEL_BUILD=$(CURDIR)/build $(PYTHON) bench/run.py
 

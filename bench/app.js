@@ -1,10 +1,13 @@
 'use strict';
-// app PORT [WORK [ROWS]]: a plain server, no word of cluster. WORK: CPU that a request costs (work.js);
-// ROWS: the answer is an HTML template of so many rows, and the work is done row by row.
+// app PORT [WORK [ROWS [SLOW_WORK]]]: a plain server, no word of cluster. WORK: CPU that a request costs
+// (work.js), in slot 1 SLOW_WORK; ROWS: the answer is an HTML template of so many rows, and the work is
+// done row by row. SIGUSR2: it says how many requests it has served.
 const http = require('http');
 const work = require('./work');
 
-const [port, amount = 0, rows = 0] = process.argv.slice(2).map(Number);
+const [port, usual = 0, rows = 0, slow = usual] = process.argv.slice(2).map(Number);
+const amount = process.env.UMBEL_SLOT === '1' ? slow : usual;
+let served = 0;
 
 const escape = (s) => String(s).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -15,7 +18,9 @@ const page = () => {
 	return `<!doctype html><title>${rows} rows</title>\n<table>\n${body}</table>\n`;
 };
 
+process.on('SIGUSR2', () => console.log(`served ${served}`));
 http.createServer((request, response) => {
+	served++;
 	if (rows) {
 		response.setHeader('Content-Type', 'text/html');
 		response.end(page());

@@ -18,10 +18,15 @@ BUILD = BENCH.parent / os.environ.get("UMBEL_BUILD", "build")
 UMBEL = BUILD / "umbel"
 AGREE = 0.05  # two slices that differ by less: the side is warm
 START_SECONDS = 30
+notes = []  # what does not fit into a table
 
 
 class Failed(Exception):
     """A row could not be measured; the text says why."""
+
+
+def note(text):
+    notes.append(text)
 
 
 # ---- processes ----
@@ -51,10 +56,15 @@ def children(pid):
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-class Server:
-    """A side of a comparison: a primary, ready when it has printed `ready` lines with "listens"."""
+def tree(pid):
+    """A process and all that come from it."""
+    return [pid, *(p for child in children(pid) for p in tree(child))]
 
-    def __init__(self, argv, ready):
+
+class Server:
+    """A side of a comparison: a primary, ready when it has printed so many lines with what it says."""
+
+    def __init__(self, argv, ready, says):
         self.argv, self.lines, self.changed = argv, [], threading.Condition()
         self.home = tempfile.TemporaryDirectory(prefix="umbel-bench-")
         # pdeathsig: nothing outlives the benchmark, however it ends.
@@ -66,7 +76,7 @@ class Server:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
-            self.wait_for("listens", ready, START_SECONDS)
+            self.wait_for(says, ready, START_SECONDS)
         except BaseException:
             self.stop()
             raise
@@ -114,15 +124,22 @@ class Servers:
     """`with Servers() as s:` ends whatever was started in it."""
 
     def __enter__(self):
-        self.all = []
+        self.all, self.directories = [], []
         return self
 
     def __exit__(self, *_):
         for server in reversed(self.all):
             server.stop()
+        for directory in self.directories:
+            directory.cleanup()
 
-    def start(self, *argv, ready=2, port=None):
-        server = Server(argv, ready)
+    def directory(self):
+        """An empty one, until the servers have ended."""
+        self.directories.append(tempfile.TemporaryDirectory(prefix="umbel-bench-"))
+        return Path(self.directories[-1].name)
+
+    def start(self, *argv, ready=2, says="listens", port=None):
+        server = Server(argv, ready, says)
         server.port = port
         self.all.append(server)
         return server
@@ -150,6 +167,18 @@ def wrk(server, seconds, connections=128, threads=2):
     return Load(requests, requests / took, float(mean[1]) * UNITS[mean[2]])
 
 
+Closed = collections.namedtuple("Closed", "requests per_second p99_ms")
+
+
+def closed_loop(server, seconds, clients, addresses=0):
+    """The same by clients of our own (closed_loop.c). A request that fails is a failed row."""
+    text = run([BUILD / "bench" / "closed_loop", server.port, clients, seconds, addresses], seconds + 60)
+    answered, failed, took, _, p99 = map(float, text.split())
+    if failed or not answered:
+        raise Failed(f"{failed:.0f} requests failed, {answered:.0f} did not: {server.tail()}")
+    return Closed(int(answered), answered / took, p99)
+
+
 def run(command, seconds):
     try:
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
@@ -159,6 +188,11 @@ def run(command, seconds):
     if done.returncode:
         raise Failed(f"{command[0]}: status {done.returncode}\n{done.stderr.strip()}")
     return done.stdout
+
+
+def calibrate(ms):
+    """The amount of work (work.js) that takes so long here."""
+    return run(["node", BENCH / "work.js", "calibrate", ms], 60).strip()
 
 
 # ---- slices ----
@@ -192,8 +226,8 @@ def largest_step(values):
 
 
 class Row:
-    """umbel's and the other's figures in pairs. The limit is on their ratio, or (of="umbel") on
-    umbel's own figure; limit None: for comparison only."""
+    """umbel's and the other's figures in pairs. The limit is on their ratio, on umbel's own figure
+    (of="umbel"), or on umbel's less the other's (of="difference"); None: for comparison only."""
 
     def __init__(self, name, unit, umbel, other, limit=None, at_least=False, of="ratio"):
         self.name, self.unit, self.umbel, self.other = name, unit, umbel, other
@@ -208,6 +242,9 @@ class Row:
             return ""
         if self.of == "umbel":
             return "ok" if self.meets(statistics.median(self.umbel)) else "NOT"
+        if self.of == "difference":
+            difference = statistics.median(a - b for a, b in zip(self.umbel, self.other))
+            return "ok" if self.meets(difference) else "NOT"
         if self.limit == 1:  # better at all: in each pair
             good = sum(self.meets(r) for r in self.ratios)
             return "ok" if good == len(self.ratios) else "NOT" if good == 0 else "noise"
@@ -221,7 +258,9 @@ class Row:
             return ""
         sign = ">=" if self.at_least else "<="
         if self.of == "umbel":
-            return f"{sign} {self.limit:g}"
+            return f"{sign} {self.limit:g} {self.unit}".rstrip()
+        if self.of == "difference":
+            return f"{sign} {self.limit:+g} {self.unit}"
         return f"{sign} {self.limit:.3g}x"
 
     def cells(self):
@@ -240,16 +279,17 @@ def number(value, unit):
 # ---- system calls ----
 
 
-def strace_counts(pid, load):
-    """{call: how often} of that process alone while load() runs, and what load() returned."""
+def strace_counts(pids, load):
+    """{call: how often} of those threads alone while load() runs, and what load() returned."""
     with tempfile.NamedTemporaryFile(mode="r", suffix=".strace") as out:
         tracer = subprocess.Popen(
-            ["strace", "-c", "-U", "name,calls", "-o", out.name, "-p", str(pid)],
+            ["strace", "-c", "-U", "name,calls", "-o", out.name, *(f"-p{pid}" for pid in pids)],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            said = tracer.stderr.readline()
-            if "attached" not in said:
-                raise Failed(f"strace: {said.strip()}")
+            for _ in pids:
+                said = tracer.stderr.readline()
+                if "attached" not in said:
+                    raise Failed(f"strace: {said.strip()}")
             result = load()
         finally:
             tracer.send_signal(signal.SIGINT)

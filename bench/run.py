@@ -7,6 +7,12 @@
   burn           what a second worker adds when a request costs 10 ms of CPU
   tutorial       100 requests/s at a constant rate, 14 ms each: 1 worker and one for each CPU
   messages       CPU of both sides for a message, C to C and Node to Node
+  policies-c     CPU of primary and workers for a connection, each policy with libumbel workers, nginx;
+                 beside a hand-written SO_REUSEPORT server
+  policies-node  the same with Node workers beside Node's cluster; connections per second; even shares
+  steering       the primary's CPU with and without 20,000 connections that are steered past it
+  syscalls-steered  system calls of a C worker for a steered connection; a hand-written server's
+  slow           the 99th percentile with one of four workers ten times slower: least and rr
 
   --seconds S    length of a slice (4); a row has at least 5 slices of each side
   --quick        1 s, 2 slices, no warm-up: shows that all of it works, not how fast it is
@@ -24,49 +30,24 @@ import signal
 import sys
 import time
 
-from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, children,
-                     cpu_ns, free_port, run, strace_counts, wrk)
-
-WORKERS = 2
+import connections
+from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, calibrate, children, cpu_ns,
+                     note, notes, run, strace_counts, wrk)
+from sides import bare_loop, node, umbel_c, umbel_node
 
 
 @dataclasses.dataclass
 class Plan:
     seconds: int = 4  # of a slice
+    short: float = 2  # where there are many sides
     pairs: int = 5
     warm: int = 6
     tutorial_seconds: int = 60
     messages: int = 200_000
+    steered: int = 20_000
 
 
-QUICK = Plan(seconds=1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000)
-notes = []  # what does not fit into a table
-
-
-# ---- the sides ----
-
-
-def umbel_c(servers):
-    port = free_port()
-    return servers.start(UMBEL, "run", "-n", WORKERS, "--", BUILD / "bench" / "c_worker", port,
-                         port=port)
-
-
-def umbel_node(servers, workers=WORKERS, *work):
-    port = free_port()
-    return servers.start(UMBEL, "run", "-n", workers, "--", "node", BENCH / "app.js", port, *work,
-                         ready=workers, port=port)
-
-
-def node(servers, workers=WORKERS, *work):
-    port = free_port()
-    return servers.start("node", BENCH / "cluster.js", workers, port, *work,
-                         ready=workers, port=port)
-
-
-def bare_loop(servers, batch):
-    port = free_port()
-    return servers.start(BUILD / "bench" / "bare_loop", port, batch, port=port)
+QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000, steered=1_000)
 
 
 # ---- the rows ----
@@ -133,19 +114,15 @@ def syscalls(plan):
                  "Node's primary": node(servers)}
         for name, server in sides.items():
             wrk(server, 1)  # its first connections are not like the others
-            counts, load = strace_counts(server.pid, lambda s=server: wrk(s, plan.seconds))
+            counts, load = strace_counts([server.pid], lambda s=server: wrk(s, plan.seconds))
             calls[name] = sum(counts.values()) / load.requests
             what = name if "primary" in name else f"umbel, {name} workers"
-            notes.append(f"System calls for a connection, {what}: "
-                         f"{breakdown(counts, load.requests)}.")
+            note(f"System calls for a connection, {what}: "
+                 f"{breakdown(counts, load.requests)}.")
     other = [calls["Node's primary"]]
     return [Row(f"system calls/connection, {workers} workers : Node's primary", "",
                 [calls[workers]], other, limit, of="umbel")
             for workers, limit in (("C", 2.5), ("Node", 6))]
-
-
-def calibrate(ms):
-    return run(["node", BENCH / "work.js", "calibrate", ms], 60).strip()
 
 
 def busy_loops(count, amount, seconds):
@@ -238,7 +215,10 @@ def messages(plan):
 
 
 GROUPS = {"handoff-c": handoff_c, "handoff-node": handoff_node, "syscalls": syscalls, "burn": burn,
-          "tutorial": tutorial, "messages": messages}
+          "tutorial": tutorial, "messages": messages,
+          "policies-c": connections.policies_c, "policies-node": connections.policies_node,
+          "steering": connections.steering, "syscalls-steered": connections.syscalls_steered,
+          "slow": connections.slow}
 
 
 # ---- the table ----
@@ -271,7 +251,7 @@ def print_group(name, plan, markdown):
         rows = GROUPS[name](plan)
     except Failed as failure:
         print_line([name, "", "", "", "", "failed"], markdown)
-        notes.append(f"{name}: {failure}")
+        note(f"{name}: {failure}")
         return ["failed"]
     for row in rows:
         print_line(row.cells(), markdown)
@@ -292,7 +272,7 @@ def main():
 
     plan = QUICK if args.quick else Plan()
     if args.seconds:
-        plan = dataclasses.replace(plan, seconds=args.seconds)
+        plan = dataclasses.replace(plan, seconds=args.seconds, short=min(plan.short, args.seconds))
     print(conditions(plan) + "\n", flush=True)
     print_line(HEAD, args.markdown)
     if args.markdown:
