@@ -20,12 +20,13 @@ class Slice:
 
 
 def whole_slice(server, plan):
-    """128 clients of as many addresses: `sticky` would give all of one address to one worker."""
+    """Clients of many addresses: `sticky` would give all of one address to one worker."""
     pids = tree(server.pid)
     before = sum(map(cpu_ns, pids))
-    load = closed_loop(server, plan.short, clients=128, addresses=128)
+    loads = closed_loop(server, plan.short, clients=128, addresses=64, processes=2)
     used = sum(map(cpu_ns, pids)) - before
-    return Slice(used / 1e3 / load.requests, load.per_second)
+    return Slice(used / 1e3 / sum(load.requests for load in loads),
+                 sum(load.requests / load.seconds for load in loads))
 
 
 def measure_whole(servers, plan):
@@ -49,7 +50,7 @@ def policies_c(plan):
             note("nginx is not here.")
         taken = measure_whole(sides, plan)
     other = taken("hand-written", "us")
-    return [Row(f"CPU/connection with workers, {name} : hand-written", "us", taken(name, "us"), other)
+    return [Row(f"whole CPU/connection, {name} : hand-written", "us", taken(name, "us"), other)
             for name in sides if name != "hand-written"]
 
 
@@ -86,7 +87,7 @@ def policies_node(plan):
 
     own = [f"Node, {policy}" for policy in POLICIES]
     return [
-        *(Row(f"CPU/connection with workers, {name} : Node's rr", "us", taken(name, "us"),
+        *(Row(f"whole CPU/connection, {name} : Node's rr", "us", taken(name, "us"),
               taken("Node's rr", "us")) for name in [*own, "Node's none"]),
         rate("Node, rr", "Node's rr", 1.35), rate("Node, spread", "Node's rr", 1.8),
         rate("Node, spread", "Node's none", 1),
@@ -111,7 +112,7 @@ def steering(plan):
         work()
         if work != idle:
             seconds = time.monotonic() - begin
-        return max(1e-3, (cpu_ns(server.pid) - before) / 1e6)
+        return max(0.01, (cpu_ns(server.pid) - before) / 1e6)  # it is a divisor
 
     def idle():
         time.sleep(seconds)
@@ -131,12 +132,14 @@ def steering(plan):
 
 def syscalls_steered(plan):
     """Of the workers. Each wake-up takes one connection, however many wait: the figures are exact."""
-    calls, connections = {}, plan.steered // 10
+    calls = {}
     with Servers() as servers:
         for name, server in (("a steered C worker", umbel_c(servers, policy="spread")),
                              ("the hand-written server", reuseport(servers))):
-            ab(server, connections)  # its first connections are not like the others
-            counts, _ = strace_counts(children(server.pid), lambda s=server: ab(s, connections))
+            closed_loop(server, plan.short, 32)  # its first connections are not like the others
+            counts, loads = strace_counts(children(server.pid),
+                                          lambda s=server: closed_loop(s, plan.short, 32))
+            connections = loads[0].requests
             calls[name] = {call: n / connections for call, n in counts.items() if n * 100 >= connections}
             note(f"System calls for a connection, {name}: {breakdown(counts, connections)}.")
     ours, other = calls.values()
@@ -158,11 +161,11 @@ def slow(plan):
         for kind, (side, *work) in kinds.items():
             for policy in ("rr", "least"):
                 server = side(servers, SLOW_WORKERS, *work, policy=policy)
-                sides[kind, policy] = lambda s=server: closed_loop(s, plan.seconds, SLOW_CLIENTS)
-        rounds = alternate(sides, plan, key=lambda load: load.p99_ms)
+                sides[kind, policy] = lambda s=server: closed_loop(s, 2 * plan.short, SLOW_CLIENTS)[0].p99_ms
+        rounds = alternate(sides, plan, key=float)
 
     def row(kind, limit):
-        rr, least = ([r[kind, policy].p99_ms for r in rounds] for policy in ("rr", "least"))
+        rr, least = ([r[kind, policy] for r in rounds] for policy in ("rr", "least"))
         return Row(f"99th percentile, 1 of {SLOW_WORKERS} slow, {kind}, least : rr", "ms", least, rr, limit)
 
     return [row("C", 1 / 10), row("Node", 1 / 3)]

@@ -1,9 +1,11 @@
 """How a figure is taken: processes and their CPU time, the load, slices in pairs, and what may be
 said of them. Knows no row; those are in run.py."""
 import collections
+import concurrent.futures
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import statistics
@@ -148,6 +150,7 @@ class Servers:
 # ---- load ----
 
 Load = collections.namedtuple("Load", "requests per_second mean_ms")
+Closed = collections.namedtuple("Closed", "requests failed seconds mean_ms p99_ms")
 UNITS = {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}
 
 
@@ -167,16 +170,16 @@ def wrk(server, seconds, connections=128, threads=2):
     return Load(requests, requests / took, float(mean[1]) * UNITS[mean[2]])
 
 
-Closed = collections.namedtuple("Closed", "requests per_second p99_ms")
-
-
-def closed_loop(server, seconds, clients, addresses=0):
-    """The same by clients of our own (closed_loop.c). A request that fails is a failed row."""
-    text = run([BUILD / "bench" / "closed_loop", server.port, clients, seconds, addresses], seconds + 60)
-    answered, failed, took, _, p99 = map(float, text.split())
-    if failed or not answered:
-        raise Failed(f"{failed:.0f} requests failed, {answered:.0f} did not: {server.tail()}")
-    return Closed(int(answered), answered / took, p99)
+def closed_loop(server, seconds, clients, addresses=0, processes=1):
+    """The same by clients of our own (closed_loop.c), each with its 99th percentile: its lines as
+    [Closed]. A request that fails is a failed row."""
+    command = [BUILD / "bench" / "closed_loop", server.port, clients // processes, seconds, addresses]
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        texts = list(pool.map(lambda _: run(command, seconds + 60), range(processes)))
+    loads = [Closed(*map(float, text.split())) for text in texts]
+    if any(load.failed or not load.requests for load in loads):
+        raise Failed(f"requests failed: {loads}\n{server.tail()}")
+    return loads
 
 
 def run(command, seconds):
@@ -281,6 +284,8 @@ def number(value, unit):
 
 def strace_counts(pids, load):
     """{call: how often} of those threads alone while load() runs, and what load() returned."""
+    if not shutil.which("strace"):
+        raise Failed("strace is not here")
     with tempfile.NamedTemporaryFile(mode="r", suffix=".strace") as out:
         tracer = subprocess.Popen(
             ["strace", "-c", "-U", "name,calls", "-o", out.name, *(f"-p{pid}" for pid in pids)],
