@@ -1,10 +1,12 @@
 #include "net/socket.h"
 
 #include "base/fd.h"
+#include "net/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +35,7 @@ static int bind_inet(int fd, const struct socket_wish *wish, int family, bool is
 		err = uv_ip4_addr(a->host[0] ? a->host : "0.0.0.0", a->port, &name.v4);
 	} else {
 		err = uv_ip6_addr(a->host[0] ? a->host : "::", a->port, &name.v6);
-		err = err ? err : set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only);
+		err = err ? err : set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only || a->options.ipv6_only);
 	}
 	/* For tcp it means: in spite of connections in TIME_WAIT (socket(7)). */
 	if (!err && (a->kind == ADDRESS_TCP || wish->reuse_address))
@@ -87,6 +89,22 @@ static int unix_name(const char *path, const struct socket_file *f, struct socka
 	return n < (int)sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
 }
 
+/* A socket's file that nobody listens at any more: its server was killed. False: somebody does, or it is no
+ * socket. */
+static bool remove_stale(const struct sockaddr_un *name, const struct socket_file *f)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool refused;
+	struct stat st;
+
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)name, sizeof(*name)) < 0 && errno == ECONNREFUSED;
+	fd_close(&fd);
+	return refused && fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode) &&
+	       unlinkat(f->dir, f->name, 0) == 0;
+}
+
 static int bind_unix(int fd, const struct socket_wish *wish, struct socket_file *f)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -98,11 +116,12 @@ static int bind_unix(int fd, const struct socket_wish *wish, struct socket_file 
 	err = unix_name(wish->address.path, f, &name);
 	if (!err && bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
 		err = -errno;
+	if (err == -EADDRINUSE && remove_stale(&name, f))
+		err = bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 ? -errno : 0;
 	if (!err && fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = -errno;
-	if (!err && wish->more_mode &&
-	    fchmodat(f->dir, f->name, (st.st_mode & 07777) | wish->more_mode, 0) < 0)
-		err = -errno;
+	if (!err)
+		err = owner_set(f->dir, f->name, &wish->address.options, wish->more_mode);
 	if (err) {
 		fd_close(&f->dir);
 		return err;
@@ -131,9 +150,22 @@ static int bind_it(int fd, const struct socket_wish *wish, int family, struct so
 	return address_is_abstract(&wish->address) ? bind_abstract(fd, wish) : bind_unix(fd, wish, file);
 }
 
-static int listen_with(int fd, int backlog)
+static int listen_with(int fd, const struct socket_wish *wish)
 {
+	int backlog = wish->address.options.backlog ? wish->address.options.backlog : wish->backlog;
+
 	return listen(fd, backlog > 0 ? backlog : SOCKET_BACKLOG) < 0 ? -errno : 0;
+}
+
+static int set_tcp_options(int fd, const struct address_options *o)
+{
+	int err = 0;
+
+	if (o->defer_accept)
+		err = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, o->defer_accept);
+	if (!err && o->fast_open)
+		err = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, o->fast_open);
+	return err;
 }
 
 static int open_in_family(const struct socket_wish *wish, int family, struct socket_file *file, int *ret)
@@ -145,8 +177,10 @@ static int open_in_family(const struct socket_wish *wish, int family, struct soc
 	if (fd < 0)
 		return -errno;
 	err = bind_it(fd, wish, family, file);
+	if (!err && wish->address.kind == ADDRESS_TCP)
+		err = set_tcp_options(fd, &wish->address.options);
 	if (!err && !is_udp)
-		err = listen_with(fd, wish->backlog);
+		err = listen_with(fd, wish);
 	if (err) {
 		socket_remove_file(file);
 		fd_close(&fd);
@@ -166,11 +200,14 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 	if (fd < 0)
 		return -errno;
 	side.address = *bound;
+	side.address.options = wish->address.options;
 	err = bind_inet(fd, &side, bound->family, true);
 	if (!err)
 		err = set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 	if (!err && !is_udp)
-		err = listen_with(fd, wish->backlog);
+		err = set_tcp_options(fd, &wish->address.options);
+	if (!err && !is_udp)
+		err = listen_with(fd, wish);
 	if (err)
 		fd_close(&fd);
 	return err ? err : fd;
@@ -178,7 +215,7 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 
 void socket_set_backlog(int fd, const struct socket_wish *wish)
 {
-	listen_with(fd, wish->backlog);
+	listen_with(fd, wish);
 }
 
 static int open_given(const struct socket_wish *wish, int *ret)
@@ -194,7 +231,7 @@ static int open_given(const struct socket_wish *wish, int *ret)
 		return -errno;
 	fd_set_nonblocking(fd, true);
 	if (!wish->datagrams)
-		err = listen_with(fd, wish->backlog);
+		err = listen_with(fd, wish);
 	if (err)
 		fd_close(&fd);
 	else
@@ -230,7 +267,8 @@ int socket_open(const struct socket_wish *wish, struct address *ret_bound, struc
 		err = open_given(wish, &fd);
 	} else if (family == AF_UNSPEC) {
 		err = open_in_family(wish, AF_INET6, ret_file, &fd);
-		if ((err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL || err == -EINVAL) && !wish->ipv6_only)
+		if ((err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL || err == -EINVAL) && !wish->ipv6_only &&
+		    !wish->address.options.ipv6_only)
 			err = open_in_family(wish, AF_INET, ret_file, &fd);
 	} else {
 		err = open_in_family(wish, family, ret_file, &fd);

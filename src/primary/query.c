@@ -4,6 +4,7 @@
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/handoff.h"
+#include "primary/named.h"
 #include "primary/policy.h"
 #include "primary/settings.h"
 #include "primary/slot.h"
@@ -107,8 +108,25 @@ static bool is_passed(const struct cluster *c, int fd)
 	return false;
 }
 
+/* Whose a file is only the operator says to workers of another user; it is theirs. */
+static void set_options(const struct umbel_worker *w, struct socket_wish *wish)
+{
+	const struct umbel_settings *s = &w->cluster->settings;
+	struct address_options *o = &wish->address.options;
+	struct address named;
+
+	if (w->is_other_user)
+		snprintf(o->owner, sizeof(o->owner), s->gid >= 0 ? "%lld:%lld" : "%lld", (long long)s->uid,
+			 (long long)s->gid);
+	if (named_find(s->listen, &wish->address, &named))
+		named_merge(o, &named.options);
+}
+
 static int make_wish(const struct umbel_worker *w, const struct node_query *q, struct socket_wish *ret)
 {
+	const char *why;
+	int err;
+
 	static const mode_t readable = S_IRUSR | S_IRGRP | S_IROTH, writable = S_IWUSR | S_IWGRP | S_IWOTH;
 
 	*ret = (struct socket_wish){
@@ -122,7 +140,12 @@ static int make_wish(const struct umbel_worker *w, const struct node_query *q, s
 	};
 	if (q->fd >= 0 && !is_passed(w->cluster, q->fd))
 		return -EINVAL; /* as Node of a descriptor that it cannot use */
-	return query_address(q, &ret->address);
+	err = query_address(q, &ret->address);
+	if (!err && q->options && address_parse_options(q->options, &ret->address, &why) < 0)
+		err = -EINVAL;
+	if (!err)
+		set_options(w, ret);
+	return err;
 }
 
 /* ---- whether it may ---- */
@@ -153,7 +176,11 @@ static int first_unprivileged_port(void)
 /* What we do for a worker of another user it could do itself. */
 static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 {
+	struct address a, named;
+
 	if (!w->is_other_user || q->fd >= 0)
+		return 0;
+	if (query_address(q, &a) == 0 && named_find(w->cluster->settings.listen, &a, &named))
 		return 0;
 	if (q->family == NODE_PIPE && !q->is_abstract)
 		return -EACCES;

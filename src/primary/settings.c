@@ -1,5 +1,6 @@
 #include "primary/settings.h"
 
+#include "primary/named.h"
 #include "wire/json.h"
 
 #include <errno.h>
@@ -147,6 +148,7 @@ static int check(const struct umbel_settings *s, struct reason *r)
 		if (!strchr(*e, '=') || **e == '=')
 			return reason_set(r, -EINVAL, "settings.env: '%s' is not NAME=VALUE", *e);
 	err = check_stdio(s, r);
+	err = err ? err : named_check(s->listen, r);
 	return err ? err : check_life(s, r);
 }
 

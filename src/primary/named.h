@@ -1,0 +1,18 @@
+/* named: the addresses that the operator names (settings.listen): their options, and that workers of another user
+ * may have them. */
+#ifndef UMBEL_PRIMARY_NAMED_H
+#define UMBEL_PRIMARY_NAMED_H
+
+#include "base/address.h"
+#include "base/reason.h"
+
+/* Of settings.listen, NULL-terminated or NULL, the one that is the same as a. Without a host it names those
+ * addresses that mean any. False: none. */
+bool named_find(char *const *listen, const struct address *a, struct address *ret);
+
+/* What is said there is said; the rest is the worker's. */
+void named_merge(struct address_options *options, const struct address_options *named);
+
+int named_check(char *const *listen, struct reason *reason); /* -EINVAL: one is no address */
+
+#endif
