@@ -108,7 +108,6 @@ static int ask(struct diag *d, struct nlmsghdr *request, mnl_cb_t on_message, vo
 
 	if (err)
 		return err;
-	request->nlmsg_type = SOCK_DIAG_BY_FAMILY;
 	request->nlmsg_seq = ++d->sequence;
 	if (mnl_socket_sendto(d->socket, request, request->nlmsg_len) < 0)
 		goto failed;
@@ -134,7 +133,7 @@ failed:
 typedef int row_handler(const struct inet_diag_msg *row, void *data); /* 0 or -errno */
 
 struct dump {
-	int family, port;
+	int port;
 	uint32_t states; /* 1 << TCP_... */
 	row_handler *on_row;
 	void *data;
@@ -147,10 +146,10 @@ static int on_message(const struct nlmsghdr *header, void *data)
 	const struct inet_diag_msg *row = mnl_nlmsg_get_payload(header);
 	int err;
 
-	if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || mnl_nlmsg_get_payload_len(header) < sizeof(*row))
+	if (header->nlmsg_type != TCPDIAG_GETSOCK || mnl_nlmsg_get_payload_len(header) < sizeof(*row))
 		return MNL_CB_OK;
-	if (row->idiag_family != p->family || row->idiag_state >= 32 ||
-	    !(p->states & (1u << row->idiag_state)) || ntohs(row->id.idiag_sport) != p->port)
+	if (row->idiag_state >= 32 || !(p->states & (1u << row->idiag_state)) ||
+	    ntohs(row->id.idiag_sport) != p->port)
 		return MNL_CB_OK;
 	err = p->on_row(row, p->data);
 	if (!err)
@@ -159,40 +158,29 @@ static int on_message(const struct nlmsghdr *header, void *data)
 	return MNL_CB_ERROR;
 }
 
-static int dump_family(struct diag *d, struct dump *p)
+/* Most of the time goes into the kernel's walk through all TCP sockets, whatever is asked for. Hence the older
+ * kind of request, which ss(8) uses too: it has both families in one walk, the newer has one in each. */
+static int dump_port(struct diag *d, struct dump *p)
 {
 	union {
 		struct nlmsghdr header;
-		char bytes[MNL_ALIGN(sizeof(struct nlmsghdr)) + MNL_ALIGN(sizeof(struct inet_diag_req_v2))];
+		char bytes[MNL_ALIGN(sizeof(struct nlmsghdr)) + MNL_ALIGN(sizeof(struct inet_diag_req))];
 	} u = {.bytes = {0}};
 	struct nlmsghdr *header = mnl_nlmsg_put_header(u.bytes);
-	struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(header, sizeof(*request));
+	struct inet_diag_req *request = mnl_nlmsg_put_extra_header(header, sizeof(*request));
 
+	if (p->port < 1 || p->port > 65535)
+		return -EINVAL;
+	header->nlmsg_type = TCPDIAG_GETSOCK;
 	header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	request->sdiag_family = (uint8_t)p->family;
-	request->sdiag_protocol = IPPROTO_TCP;
+	request->idiag_family = AF_UNSPEC;
 	request->idiag_states = p->states;
 	request->id.idiag_sport = htons((uint16_t)p->port);
 	request->id.idiag_cookie[0] = request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 	return ask(d, header, on_message, p);
 }
 
-/* Both families: a dual-stack socket's IPv4 clients are among the rows of IPv6, mapped. */
-static int dump_port(struct diag *d, struct dump *p)
-{
-	int err;
-
-	if (p->port < 1 || p->port > 65535)
-		return -EINVAL;
-	p->family = AF_INET;
-	err = dump_family(d, p);
-	if (err)
-		return err;
-	p->family = AF_INET6;
-	err = dump_family(d, p);
-	return err == -ENOENT || err == -EAFNOSUPPORT ? 0 : err; /* a kernel without IPv6 */
-}
-
+/* A dual-stack socket's IPv4 clients are of family AF_INET6, mapped. */
 static void client_of(const struct inet_diag_msg *row, uint8_t ret[16])
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -388,6 +376,7 @@ static int unix_queue(int fd, struct diag_queue *ret)
 	err = diag_open(&d);
 	if (err)
 		return err;
+	header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
 	header->nlmsg_flags = NLM_F_REQUEST;
 	request->sdiag_family = AF_UNIX;
 	request->udiag_states = ~0u;
