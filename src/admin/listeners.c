@@ -53,8 +53,9 @@ static void add_listener(const struct umbel_listener_info *info, void *data)
 	private_each_seat(info, add_seat, &seats);
 	json_array_append_new(
 	    v->listeners,
-	    json_pack("{so ss sI so so so sI sI so so}", "address", report_text(info->address), "policy", info->policy, "workers",
-		      (json_int_t)info->workers, "handed", count_or_null(seats.counted, info->handed), "skipped",
+	    json_pack("{so ss sI so so so sI sI so so}", "address", report_text(info->address), "policy",
+		      info->policy, "workers", (json_int_t)info->workers, "handed",
+		      count_or_null(seats.counted, info->handed), "skipped",
 		      count_or_null(seats.counted, info->skipped), "refused",
 		      count_or_null(seats.counted, info->refused), "pending", (json_int_t)info->pending, "queued",
 		      (json_int_t)info->queued, "slots", seats.slots, "clients", clients_of(v->umbel, info)));
