@@ -11,6 +11,7 @@
 #include "primary/worker.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 int private_set_share(struct umbel *u, const char *share)
@@ -62,15 +63,25 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 		    .policy = policy_name(s->policy),
 		    .share = s,
 		    .workers = s->seat_count,
-		    .pending = s->pending_count,
+		    .pending = s->pending_count + s->parked_count,
+		    .queued = sides_waiting(s, 0),
 		};
 
 		for (unsigned i = 0; i < s->seat_count; i++) {
 			info.handed += s->seats[i].handed;
 			info.skipped += s->seats[i].skipped;
+			info.refused += s->seats[i].refused;
 		}
 		f(&info, data);
 	}
+}
+
+static int64_t active_of(const struct umbel_worker *w)
+{
+	bool known;
+	unsigned active = handoff_active(w, &known);
+
+	return known && w->board ? (int64_t)active : -1;
 }
 
 void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_visit *f, void *data)
@@ -79,12 +90,16 @@ void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_vi
 
 	for (unsigned i = 0; i < s->seat_count; i++) {
 		const struct subscription *seat = &s->seats[i];
+		const struct side *side = sides_find(s, seat->worker);
 		struct umbel_seat_info info = {
 		    .slot = seat->worker->slot->number,
 		    .id = seat->worker->id,
 		    .handed = seat->handed,
 		    .skipped = seat->skipped,
-		    .active = -1,
+		    .refused = seat->refused,
+		    .active = active_of(seat->worker),
+		    .queued = sides_waiting(s, seat->worker->slot->number),
+		    .steered = side && side->steered,
 		};
 
 		f(&info, data);
@@ -94,7 +109,17 @@ void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_vi
 bool private_clients(const struct umbel *u, const struct umbel_listener_info *listener,
 		     struct umbel_clients_info *ret)
 {
-	return false;
+	const struct share *s = listener->share;
+	struct diag *d = u->cluster->sharing.diag;
+	struct diag_clients clients;
+
+	if (!d || s->listener.address.kind != ADDRESS_TCP ||
+	    diag_clients(d, s->listener.address.port, true, &clients) < 0)
+		return false;
+	ret->connections = clients.connections;
+	ret->busiest = clients.busiest;
+	snprintf(ret->address, sizeof(ret->address), "%s", clients.address);
+	return true;
 }
 
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
@@ -103,7 +128,7 @@ void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info 
 	    .restarts = w->slot->restarts,
 	    .up_ms = (int64_t)(worker_now_ms() - w->started_ms),
 	    .handed = w->handed,
-	    .active = -1,
+	    .active = active_of(w),
 	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
 	    .kind = kind_name(w->kind),
 	    .takes = w->takes && w->state == UMBEL_STATE_READY,

@@ -295,7 +295,11 @@ static struct handoff *first_unacked(struct umbel_worker *w)
 /* One that serves the address no longer has not refused it: it has left. */
 static void refused(struct umbel_worker *w, struct handoff *h)
 {
-	if (h->share && share_seat_of(h->share, w) >= 0 && refusals_add(&h->refusals, w->id) < 0)
+	int seat = h->share ? share_seat_of(h->share, w) : -1;
+
+	if (seat >= 0)
+		h->share->seats[seat].refused++;
+	if (seat >= 0 && refusals_add(&h->refusals, w->id) < 0)
 		h->share = NULL; /* it would come back for ever */
 	give_back(h);
 }

@@ -55,7 +55,8 @@ void sides_trim(struct share *s); /* those that no slot needs any more retire */
 int sides_accept(struct share *s, bool nonblocking);
 void sides_arm(struct share *s);
 void sides_pause(struct share *s);
-unsigned sides_waiting(const struct share *s, int slot); /* connections in its sockets; udp: bytes */
+/* Connections (udp: bytes) that wait in a slot's sockets; 0: in all, the door too. */
+unsigned sides_waiting(const struct share *s, int slot);
 
 /* ---- retire.c ---- */
 
