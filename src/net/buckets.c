@@ -5,11 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static bool is_slot(unsigned slot)
-{
-	return slot > 0 && slot <= BUCKETS_SLOTS;
-}
-
 /* The slot that has most buckets; of equals the first. */
 static unsigned richest(const struct buckets *b)
 {
@@ -19,17 +14,6 @@ static unsigned richest(const struct buckets *b)
 		if (b->counts[slot] > b->counts[most])
 			most = slot;
 	return most;
-}
-
-/* The slot that has fewest, but some; of equals the first. */
-static unsigned poorest(const struct buckets *b)
-{
-	unsigned fewest = 0;
-
-	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++)
-		if (b->counts[slot] > 0 && (fewest == 0 || b->counts[slot] < b->counts[fewest]))
-			fewest = slot;
-	return fewest;
 }
 
 /* From the end: neighbours go together, and the steering program, which has a leaf for each run of equal
@@ -50,10 +34,9 @@ static void move(struct buckets *b, unsigned bucket, unsigned slot)
 	b->home[bucket] = (uint16_t)slot;
 }
 
-void buckets_add(struct buckets *b, unsigned slot)
+/* From those who have most: as few as must. */
+static void add(struct buckets *b, unsigned slot)
 {
-	if (!is_slot(slot) || b->counts[slot] > 0)
-		return;
 	if (b->slots == 0)
 		b->counts[0] = BUCKETS; /* nobody's: only while there is no slot */
 	b->slots++;
@@ -63,30 +46,11 @@ void buckets_add(struct buckets *b, unsigned slot)
 		move(b, last_of(b, from), slot);
 }
 
-void buckets_remove(struct buckets *b, unsigned slot)
+void buckets_make(struct buckets *b, unsigned slots)
 {
-	if (!is_slot(slot) || b->counts[slot] == 0)
-		return;
-	if (--b->slots == 0) {
-		memset(b, 0, sizeof(*b));
-		return;
-	}
-	for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
-		if (b->home[bucket] != slot)
-			continue;
-		b->counts[slot]--;
-		b->home[bucket] = 0;
-	}
-	/* Only now: the slot itself must not be the poorest. */
-	for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
-		unsigned to;
-
-		if (b->home[bucket] != 0)
-			continue;
-		to = poorest(b);
-		b->counts[to]++;
-		b->home[bucket] = (uint16_t)to;
-	}
+	memset(b, 0, sizeof(*b));
+	for (unsigned slot = 1; slot <= slots && slot <= BUCKETS_SLOTS; slot++)
+		add(b, slot);
 }
 
 /* How much a bucket likes a slot: the highest bidder gets it, so who leaves or comes moves no bucket between

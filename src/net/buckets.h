@@ -16,16 +16,14 @@ struct sockaddr;
 #define BUCKETS_SHIFT 22 /* what is left of 32 bits are BUCKETS */
 
 struct buckets {
-	uint16_t home[BUCKETS]; /* a slot, 1..BUCKETS_SLOTS; 0: nobody's yet */
+	uint16_t home[BUCKETS]; /* a slot, 1..slots; 0: nobody's */
 	unsigned counts[BUCKETS_SLOTS + 1]; /* buckets of each slot */
 	unsigned slots;                     /* that have some */
 };
 
-/* A slot more or fewer: only as many buckets move as must, and all slots have the same number of them, give or
- * take one. The same calls in the same order give the same homes. Adding one that is there, or removing one that
- * is not, does nothing. */
-void buckets_add(struct buckets *b, unsigned slot);
-void buckets_remove(struct buckets *b, unsigned slot);
+/* Homes in slots 1..slots, at most BUCKETS_SLOTS. All have the same number of buckets, give or take one, and one slot
+ * more moves only the buckets that it gets: what the others keep does not depend on what was before. */
+void buckets_make(struct buckets *b, unsigned slots);
 
 /* Who serves each bucket while only some slots do (serves[slot], BUCKETS_SLOTS + 1 of them): its home, else one
  * of the others, evenly, and always the same one for the same set. ret: slots; all 0 when nobody serves. */

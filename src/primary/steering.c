@@ -38,22 +38,23 @@ static bool is_steered(const struct share *s)
 	return s->policy == UMBEL_SPREAD || s->policy == UMBEL_STICKY;
 }
 
-/* The slots that are wanted have homes, whether somebody serves there now or not: so a client comes back. */
+/* All slots up to the last one that is wanted have homes, whether somebody serves there now or not: so a client
+ * comes back. */
 static int find_homes(struct share *s)
 {
 	struct steering *st = &s->steering;
 	const struct cluster *c = s->cluster;
+	unsigned slots = 0;
 
 	if (!st->homes)
 		st->homes = calloc(1, sizeof(*st->homes));
 	if (!st->homes)
 		return -ENOMEM;
-	for (int i = 0; i < c->slot_count && i < BUCKETS_SLOTS; i++) {
+	for (int i = 0; i < c->slot_count && i < BUCKETS_SLOTS; i++)
 		if (slot_is_wanted(c->slots[i]))
-			buckets_add(st->homes, (unsigned)i + 1);
-		else
-			buckets_remove(st->homes, (unsigned)i + 1);
-	}
+			slots = (unsigned)i + 1;
+	if (st->homes->slots != slots)
+		buckets_make(st->homes, slots);
 	return 0;
 }
 

@@ -15,7 +15,7 @@ struct sock_filter;
 struct steering {
 	struct sock_filter *program; /* that is attached; NULL: none yet */
 	unsigned length;
-	struct buckets *homes;       /* sticky: of all slots that are wanted; NULL until then */
+	struct buckets *homes;       /* sticky: of all slots; NULL until then */
 	uint16_t slots[BUCKETS];     /* sticky: who serves each bucket now; 0: nobody */
 	bool failed;                 /* the kernel did not take a program, and it was said */
 };

@@ -296,11 +296,11 @@ static void test_client_of_runs(void **state)
 
 static void test_client_of_slots(void **state)
 {
-	struct buckets b = {.slots = 0};
+	struct buckets b;
 	struct steer_plan plan = {.by = STEER_CLIENT, .buckets = b.home};
 
 	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++) {
-		buckets_add(&b, slot);
+		buckets_make(&b, slot);
 		if (slot <= 4 || slot % 63 == 0)
 			check_clients(program(&plan), b.home, 300);
 		if (slot <= 4)

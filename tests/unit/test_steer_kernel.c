@@ -215,16 +215,15 @@ static void check_client(const struct group *group, const union address *from, c
 /* Slot n has side n; then one slot serves no more. */
 static void check_clients(const struct group *group, unsigned sides)
 {
-	struct buckets b = {.slots = 0};
+	struct buckets b;
 	bool serves[BUCKETS_SLOTS + 1] = {false};
 	uint16_t table[BUCKETS];
 	struct steer_plan plan = {.by = STEER_CLIENT, .buckets = table};
 	union address v6 = make_address("::1", 0);
 
-	for (unsigned slot = 1; slot <= sides; slot++) {
-		buckets_add(&b, slot);
+	buckets_make(&b, sides);
+	for (unsigned slot = 1; slot <= sides; slot++)
 		serves[slot] = true;
-	}
 	for (int without = 0; without < 2; without++) {
 		buckets_assign(&b, serves, table);
 		attach(group, &plan);
