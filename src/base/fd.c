@@ -1,5 +1,6 @@
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -39,4 +40,17 @@ int fd_set_nonblocking(int fd, bool on)
 	int value = on;
 
 	return ioctl(fd, FIONBIO, &value) < 0 ? -errno : 0;
+}
+
+int fd_count(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = -1; /* the directory's own */
+
+	if (!dir)
+		return -1;
+	for (const struct dirent *e; (e = readdir(dir));)
+		count += e->d_name[0] != '.';
+	closedir(dir);
+	return count;
 }

@@ -21,6 +21,8 @@ void fd_close_all(const int *fds, size_t count);
 /* /dev/null where 0, 1 or 2 is not open: else the next descriptor opened would be taken for it. 0 or -errno. */
 int fd_fill_standard(void);
 
+int fd_count(void); /* how many are open, by /proc; -1: not known */
+
 int fd_set_nonblocking(int fd, bool on); /* one system call; 0 or -errno */
 
 #endif

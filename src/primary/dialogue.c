@@ -253,8 +253,9 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 	case NODE_SOCKET_NOTIFY_CLOSE:
 		on_socket_question(w, &m);
 		break;
-	case NODE_UMBEL_HELLO:
+	case NODE_UMBEL_HELLO: /* said again when it may have more descriptors */
 		w->is_libumbel = true;
+		w->most_active = (unsigned)m.descriptors;
 		handoff_open_lane(w);
 		if (m.wants_scoreboard)
 			handoff_open_board(w);

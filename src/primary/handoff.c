@@ -14,6 +14,7 @@
 enum {
 	NEWCONN_MAX = ADDRESS_PATH_MAX * 6 + 256, /* a path of control characters, all escaped */
 	RETURNS_AT_LEAST = 8,
+	ROOM_MS = 10, /* until it is looked again whether a worker that has no descriptors left has some */
 	MESSAGE_TRIES = 4,                        /* Node's: once, and three times again */
 };
 
@@ -110,18 +111,39 @@ unsigned handoff_active(const struct umbel_worker *w, bool *known)
 	return on_its_way + (handoff_has_lane(w) ? lane_waiting(w->lane_far) : 0);
 }
 
+/* Its lane tells when it reads, nobody tells when it finishes. To ask it for a word each time would cost the
+ * worker a call for what its page says anyway. */
+static void look_again_for_room(struct umbel_worker *w)
+{
+	if (!w->deadlines[DEADLINE_ROOM])
+		worker_deadline(w, DEADLINE_ROOM, ROOM_MS);
+}
+
+/* Connections that surely have room: in the lane, and in what it has descriptors for: what is sent to it beyond
+ * that would be lost. */
+static unsigned look_for_room(struct umbel_worker *w)
+{
+	unsigned waiting = lane_waiting(w->lane_far) + w->lane_out.count, active, room;
+	bool known;
+
+	room = waiting < LANE_LIMIT ? LANE_LIMIT - waiting : 0;
+	if (room == 0 || w->most_active == 0)
+		return room;
+	active = handoff_active(w, &known);
+	if (active < w->most_active)
+		return room < w->most_active - active ? room : w->most_active - active;
+	look_again_for_room(w);
+	return 0;
+}
+
 int handoff_load(struct umbel_worker *w)
 {
-	unsigned waiting;
-
 	if (!w->takes)
 		return ROTATION_FULL;
 	if (!handoff_has_lane(w))
 		return w->unanswered >= (int)w->cluster->settings.window ? ROTATION_FULL : w->unanswered;
-	if (w->lane_credit == 0) {
-		waiting = lane_waiting(w->lane_far) + w->lane_out.count;
-		w->lane_credit = waiting < LANE_LIMIT ? LANE_LIMIT - waiting : 0;
-	}
+	if (w->lane_credit == 0)
+		w->lane_credit = look_for_room(w);
 	return w->lane_credit > 0 ? 0 : ROTATION_FULL;
 }
 
@@ -155,6 +177,15 @@ int handoff_give(struct umbel_worker *w, struct share *share, int fd, struct ref
 	return 0;
 }
 
+static void note_loss(struct umbel_worker *w)
+{
+	if (w->noted_loss || !w->board || atomic_load(&w->board->lost) == 0)
+		return;
+	w->noted_loss = true;
+	cluster_note(w->cluster, w->slot->number, "lost", "pid %d has lost connections: it was out of descriptors",
+		     (int)w->pid);
+}
+
 int handoff_flush_lane(struct umbel_worker *w)
 {
 	int err = lane_send(w->lane, &w->lane_out);
@@ -163,6 +194,7 @@ int handoff_flush_lane(struct umbel_worker *w)
 		w->lane_credit = 0; /* look before the next one */
 	else
 		w->lane_sent += w->lane_out.count;
+	note_loss(w);
 	if (err && err != -EAGAIN)
 		dialogue_breach(w, "its lane is shut");
 	return err;
@@ -187,7 +219,6 @@ void handoff_open_lane(struct umbel_worker *w)
 	if (h && sharing_watch_lane(w->cluster, w->lane) == 0) {
 		h->is_lane = true;
 		dialogue_send(w, text, strlen(text), w->lane_far, CHANNEL_LEND_FD);
-		w->lane_credit = LANE_LIMIT;
 	} else {
 		if (h)
 			handoff_remove(w, h);
@@ -223,6 +254,7 @@ static void close_lane(struct umbel_worker *w)
 	struct lane_batch batch;
 	int r;
 
+	note_loss(w);
 	if (!handoff_has_lane(w))
 		return;
 	while ((r = lane_receive(w->lane_far, &batch)) > 0 || r == -EMFILE)

@@ -220,6 +220,9 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 	case DEADLINE_SOCKETS:
 		dialogue_tell_closed(w);
 		break;
+	case DEADLINE_ROOM:
+		sharing_resume(w->cluster);
+		break;
 	case DEADLINE_AGE:
 	case DEADLINES:
 		slot_recycle_due(w);

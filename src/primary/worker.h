@@ -29,6 +29,7 @@ enum worker_deadline {
 	DEADLINE_GRACE,
 	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */
+	DEADLINE_ROOM, /* it is looked whether it may have more connections again */
 	DEADLINES
 };
 
@@ -91,6 +92,8 @@ struct umbel_worker {
 	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
 	unsigned lane_credit;   /* connections that surely have room */
 	uint64_t lane_sent;     /* connections */
+	unsigned most_active;   /* connections that it has descriptors for, as it says; 0: it does not say */
+	bool noted_loss;        /* it has lost connections, for want of descriptors */
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
 	struct pace pace;

@@ -246,7 +246,7 @@ static int decode_fields(struct node_message *m)
 		return m->key ? 0 : -EINVAL;
 	case NODE_UMBEL_HELLO:
 		m->wants_scoreboard = json_is_true(json_object_get(m->tree, "scoreboard"));
-		return 0;
+		return get_small(m->tree, "descriptors", 0, INT_MAX, 0, &m->descriptors);
 	case NODE_UMBEL_READY:
 		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
 		return 0;
@@ -401,9 +401,10 @@ char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, json_t *
 	return dump(tree);
 }
 
-char *node_encode_hello(void)
+char *node_encode_hello(int descriptors)
 {
-	return dump(json_pack("{ss si sb}", "cmd", "NODE_UMBEL_HELLO", "version", 1, "scoreboard", 1));
+	return dump(json_pack("{ss si sb si}", "cmd", "NODE_UMBEL_HELLO", "version", 1, "scoreboard", 1,
+			      "descriptors", descriptors));
 }
 
 char *node_encode_ready(bool ready)

@@ -82,6 +82,7 @@ struct node_message {
 	const char *host;  /* of a reply: sockname; NULL: none */
 	int port;
 	bool wants_scoreboard; /* of NODE_UMBEL_HELLO */
+	int descriptors;       /* of the same: connections that it may have at a time; 0: it does not say */
 	bool ready;            /* of NODE_UMBEL_READY */
 	int node_major;        /* of NODE_UMBEL_PRELOAD: 20; 0: unknown */
 	const char *step;      /* of NODE_UMBEL_EXEC */
@@ -115,7 +116,7 @@ char *node_encode_listen_reply(int64_t ack, const char *key, int error, struct j
 /* Wrapped: goes with the bound socket. lane: connections may come there too; -1: not there. */
 char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct json_t *data, int lane,
 			     uint32_t seq);
-char *node_encode_hello(void);
+char *node_encode_hello(int descriptors);
 char *node_encode_ready(bool ready);
 char *node_encode_lane(void);       /* wrapped: goes with a descriptor */
 char *node_encode_scoreboard(void); /* the same */

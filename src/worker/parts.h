@@ -4,6 +4,7 @@
  *     talk.c     what it says to the primary and hears from it
  *     sent.c     messages with descriptors, until the primary has them
  *     serving.c  its addresses and their connections
+ *     room.c     how many connections it may have
  *     shared.c   sockets that came with the answer: it accepts, or gives udp to the program
  */
 #ifndef UMBEL_WORKER_PARTS_H
@@ -18,6 +19,7 @@
 
 #include <stdatomic.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 
 /* In the order of a life; drawn in docs/ARCHITECTURE.md. */
 enum self_state {
@@ -80,6 +82,9 @@ struct self {
 	unsigned refused_count;
 	int64_t leave_seq; /* of exitedAfterDisconnect, not yet answered; -1 */
 	TAILQ_HEAD(, listen) listens;
+	bool told_loss;         /* and nothing has come since */
+	rlim_t limit;           /* of descriptors, as announced */
+	int room;               /* connections, of that; 0: any number */
 	atomic_int active;      /* served and not done */
 	atomic_int in_done;     /* threads that are in self_done() */
 	atomic_bool woken;      /* by the user */
@@ -120,6 +125,11 @@ void serving_leave(struct self *s); /* takes nothing new from now on */
 void serving_answer_refused(struct self *s);
 void serving_expect_no_answer(struct self *s); /* the primary answers no question any more (as Node) */
 void serving_free(struct listen *l);
+
+/* ---- room.c ---- */
+
+void room_announce(struct self *s); /* our hello: once, and again when there is more */
+void room_on_taken(struct self *s);
 
 /* ---- shared.c ---- */
 

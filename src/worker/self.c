@@ -333,7 +333,7 @@ int self_open(struct umbel *u, struct events *events, struct reason *reason, str
 	talk_send(s, node_encode_act("online", s->seq++));
 	/* UMBEL_WORKER may be inherited through a Node primary: then nobody answers, and we do without. */
 	if (getenv("UMBEL_WORKER"))
-		talk_send(s, node_encode_hello());
+		room_announce(s);
 	talk_flush(s);
 	environment_forget();
 	*ret = s;

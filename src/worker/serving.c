@@ -31,6 +31,7 @@ static bool take(struct self *s, const struct listen *l, int fd)
 	}
 	atomic_fetch_add(&s->active, 1);
 	scoreboard_took(s->board);
+	room_on_taken(s);
 	return true;
 }
 
@@ -76,7 +77,10 @@ static void on_loss(struct self *s, unsigned count)
 {
 	if (s->board)
 		atomic_fetch_add(&s->board->lost, count);
-	events_add_failed(s->events, NULL, -EMFILE, "connections were lost: this worker is out of descriptors");
+	if (!s->told_loss)
+		events_add_failed(s->events, NULL, -EMFILE,
+				  "connections were lost: this worker is out of descriptors");
+	s->told_loss = true; /* once, until all of a batch arrives again */
 }
 
 void serving_on_lane(struct self *s)
@@ -94,6 +98,8 @@ void serving_on_lane(struct self *s)
 		on_loss(s, batch.lost);
 	else if (r < 0)
 		return;
+	else
+		s->told_loss = false;
 	count_received(s, batch.lost);
 	for (unsigned i = 0; i < batch.count; i++) {
 		struct listen *l = listen_by_lane(s, batch.listeners[i]);

@@ -1,15 +1,21 @@
-"""The scoreboard: what a C worker counts there, seen from its primary, which is this file."""
+"""The scoreboard: what a C worker counts there, seen from its primary, which is this file; and what umbel's own
+primary does with it."""
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import struct
+import time
 
+import control
 import pytest
-from harness import wait_until
+from c_programs import TESTS
+from harness import PROGRAMS, SLOW, wait_until
 from test_c_worker_wire import ACK, Worker
 
+UNDER_NODE = TESTS / "under_node"
 NAMES = "received", "taken", "finished", "began_us", "ended_us", "lost", "heartbeat"
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -164,3 +170,128 @@ def test_without(with_lane, what):
     assert client.makefile().readline()
     client.close()
     leave(w)
+
+
+# ---- under umbel's own primary ----
+
+LIMITED = "ulimit -n 60; exec \"$@\""
+MOST = 60 - 16  # and what is open from the start
+
+
+class Clients:
+    """Connections that are told the worker's pid when they are served, and stay."""
+
+    def __init__(self, port):
+        self.port, self.waiting, self.served = port, [], []
+
+    def open(self, count):
+        for _ in range(count):
+            s = socket.create_connection(("127.0.0.1", self.port))
+            s.setblocking(False)
+            self.waiting.append(s)
+
+    def look(self):
+        """How many are served. None may end."""
+        for s in self.waiting[:]:
+            try:
+                assert s.recv(100), "a connection was lost"
+            except BlockingIOError:
+                continue
+            self.waiting.remove(s)
+            self.served.append(s)
+        return len(self.served)
+
+    def end(self, count=None):
+        ended, self.served = self.served[:count], self.served[len(self.served[:count]):]
+        close_all(ended)
+        return len(ended)
+
+
+@pytest.fixture
+def clients(port):
+    clients = Clients(port)
+    yield clients
+    close_all(clients.waiting + clients.served)
+
+
+def test_the_limit_of_descriptors(umbel, port, clients):
+    """A worker is given no more than it has descriptors for; what is finished makes room for others; nothing
+    is lost."""
+    run = umbel("-n", 1, "--policy", "rr", "--share", "channel", "--", "sh", "-c", LIMITED, "sh", UNDER_NODE,
+                f"tcp://127.0.0.1:{port}")
+    pid = run.wait_listening(1)[1]
+    clients.open(100)
+    wait_until(lambda: clients.look() >= MOST - 20, "it to be full")
+    settle(clients)
+    full = len(clients.served)
+    assert MOST - 20 <= full < MOST
+    for _ in range(2):
+        clients.end(10)
+        wait_until(lambda: clients.look() == full, "others to come up")
+        settle(clients)
+        assert clients.look() == full
+    while clients.waiting:
+        clients.end()
+        wait_until(lambda: clients.look() > 0, "the rest")
+    assert run.slots()[1] == pid
+    assert not run.find("lost connections")
+
+
+def settle(clients, seconds=0.2):
+    """Nobody is served for so long."""
+    last = clients.look(), time.monotonic()
+
+    def is_quiet():
+        nonlocal last
+        now = clients.look()
+        if now != last[0]:
+            last = now, time.monotonic()
+        return time.monotonic() - last[1] > seconds
+    wait_until(is_quiet, "no more to be served")
+
+
+def test_a_raised_limit(umbel, port, clients):
+    """It counts from the moment when the old one is reached."""
+    run = umbel("-n", 1, "--policy", "rr", "--share", "channel", "--", "sh", "-c", "ulimit -S -n 60; exec \"$@\"",
+                "sh", UNDER_NODE, f"tcp://127.0.0.1:{port}")
+    pid = run.wait_listening(1)[1]
+    clients.open(10)
+    wait_until(lambda: clients.look() == 10, "the first ones")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (200, 200))
+    clients.open(90)
+    wait_until(lambda: clients.look() == 100, "all of them")
+
+
+def test_lost_connections_are_noted(umbel, port, clients):
+    """The limit was lowered, and nobody said so: what is sent then is lost. Both sides say it, once."""
+    run = umbel("-n", 1, "--policy", "rr", "--share", "channel", "--", UNDER_NODE, f"tcp://127.0.0.1:{port}")
+    pid = run.wait_listening(1)[1]
+    clients.open(1)
+    wait_until(lambda: clients.look() == 1, "the first one")
+    highest = max(map(int, os.listdir(f"/proc/{pid}/fd")))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1, highest + 1))
+    for _ in range(30):
+        socket.create_connection(("127.0.0.1", port)).close()
+    run.wait_for("this worker is out of descriptors")
+    run.wait_for(f"pid {pid} has lost connections: it was out of descriptors")
+    wait_until(lambda: run.slots().get(1) not in (None, pid), "its successor")
+    assert len(run.find("has lost connections")) == 1
+
+
+def test_a_worker_that_writes_nonsense(umbel, port, tmp_path):
+    """Whatever it writes, and however it treats the page: the primary lives, and so does the other worker."""
+    run = umbel("-n", 2, "--policy", "least", "--share", "channel", "--", "python3", PROGRAMS / "scribbler.py", port,
+                tmp_path / "file", UNDER_NODE, f"tcp://127.0.0.1:{port}")
+    run.wait_for("scribbles")
+    other = run.wait_listening(2)[2]
+    for _ in range(100):
+        assert greeting_pid(port) in (other, None)
+    assert run.slots()[2] == other
+    assert {w["slot"] for w in control.status(run, "scribbler")["workers"]} == {1, 2}
+
+
+def greeting_pid(port):
+    """None: the scribbler had it, and closed it."""
+    with socket.create_connection(("127.0.0.1", port), 20 * SLOW) as s:
+        line = s.makefile().readline()
+        return int(line) if line else None

@@ -289,16 +289,19 @@ static void test_options(void **state)
 static void test_hello(void **state)
 {
 	struct node_message m = decode("{\"cmd\":\"NODE_UMBEL_HELLO\",\"version\":1}");
-	char *text = node_encode_hello();
+	char *text = node_encode_hello(1000);
 
 	(void)state;
 	assert_int_equal(m.type, NODE_UMBEL_HELLO);
 	assert_false(m.wants_scoreboard);
+	assert_int_equal(m.descriptors, 0);
 	node_message_finish(&m);
 	m = decode(text);
 	assert_true(m.wants_scoreboard);
+	assert_int_equal(m.descriptors, 1000);
 	node_message_finish(&m);
 	free(text);
+	assert_int_equal(node_decode("{\"cmd\":\"NODE_UMBEL_HELLO\",\"descriptors\":-1}", 43, &m), -EINVAL);
 }
 
 static void test_scoreboard(void **state)
