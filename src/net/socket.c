@@ -168,7 +168,26 @@ static int set_tcp_options(int fd, const struct address_options *o)
 	return err;
 }
 
-static int open_in_family(const struct socket_wish *wish, int family, struct socket_file *file, int *ret)
+static void bound_address(int fd, const struct socket_wish *wish, struct address *ret)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+
+	*ret = wish->address;
+	if (wish->fd < 0 && wish->address.kind == ADDRESS_UNIX)
+		return;
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+		return;
+	if (address_from_socket(&name, len, ret) < 0) {
+		ret->kind = ADDRESS_UNIX; /* one without a name */
+		ret->family = AF_UNIX;
+		return;
+	}
+	if (ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
+		ret->kind = ADDRESS_UDP;
+}
+
+static int open_one(const struct socket_wish *wish, int family, struct socket_file *file, int *ret)
 {
 	bool is_udp = wish->address.kind == ADDRESS_UDP;
 	int fd = socket(family, (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -190,7 +209,7 @@ static int open_in_family(const struct socket_wish *wish, int family, struct soc
 	return err;
 }
 
-int socket_open_side(const struct socket_wish *wish, const struct address *bound)
+static int open_side(const struct socket_wish *wish, const struct address *bound, bool lock)
 {
 	struct socket_wish side = *wish;
 	bool is_udp = bound->kind == ADDRESS_UDP;
@@ -202,7 +221,7 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 	side.address = *bound;
 	side.address.options = wish->address.options;
 	err = bind_inet(fd, &side, bound->family, true);
-	if (!err)
+	if (!err && lock)
 		err = set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 	if (!err && !is_udp)
 		err = set_tcp_options(fd, &wish->address.options);
@@ -211,6 +230,37 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 	if (err)
 		fd_close(&fd);
 	return err ? err : fd;
+}
+
+int socket_open_side(const struct socket_wish *wish, const struct address *bound)
+{
+	return open_side(wish, bound, true);
+}
+
+/* Of udp the group begins at bind(2), so that the first socket needs SO_REUSEPORT before it; whether the port is
+ * free, and which one is, another socket asks first. */
+static int open_udp_door(const struct socket_wish *wish, int family, int *ret)
+{
+	struct socket_file none = {.dir = -1};
+	struct address bound;
+	int fd = -1, err = open_one(wish, family, &none, &fd);
+
+	if (err)
+		return err;
+	bound_address(fd, wish, &bound);
+	fd_close(&fd);
+	fd = open_side(wish, &bound, false);
+	if (fd < 0)
+		return fd;
+	*ret = fd;
+	return 0;
+}
+
+static int open_in_family(const struct socket_wish *wish, int family, struct socket_file *file, int *ret)
+{
+	if (wish->is_door && wish->address.kind == ADDRESS_UDP)
+		return open_udp_door(wish, family, ret);
+	return open_one(wish, family, file, ret);
 }
 
 void socket_set_backlog(int fd, const struct socket_wish *wish)
@@ -237,25 +287,6 @@ static int open_given(const struct socket_wish *wish, int *ret)
 	else
 		*ret = fd;
 	return err;
-}
-
-static void bound_address(int fd, const struct socket_wish *wish, struct address *ret)
-{
-	struct sockaddr_storage name;
-	socklen_t len = sizeof(name);
-
-	*ret = wish->address;
-	if (wish->fd < 0 && wish->address.kind == ADDRESS_UNIX)
-		return;
-	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
-		return;
-	if (address_from_socket(&name, len, ret) < 0) {
-		ret->kind = ADDRESS_UNIX; /* one without a name */
-		ret->family = AF_UNIX;
-		return;
-	}
-	if (ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
-		ret->kind = ADDRESS_UDP;
 }
 
 int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file)

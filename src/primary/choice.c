@@ -42,7 +42,8 @@ static void sample(struct umbel_worker *w)
 		scoreboard_read(w->board, &view);
 		sum = (struct least_sample){view.finished, view.service_us};
 		p->mean_us = least_mean(p->mean_us, &p->sum, &sum, view.active);
-		p->sum = sum;
+		if (sum.finished != p->sum.finished) /* else what runs counts from there on */
+			p->sum = sum;
 	} else {
 		ticks = proc_cpu_ticks(w->pid);
 		if (p->sampled_ms) { /* the last second's, as far as it was looked at */

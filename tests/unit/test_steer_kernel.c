@@ -388,14 +388,13 @@ static void test_udp_dual(void **state)
 static void test_udp_clients(void **state)
 {
 	struct group group = {.family = AF_INET, .type = SOCK_DGRAM};
-	struct buckets b = {.slots = 0};
+	struct buckets b;
 	struct steer_plan plan = {.by = STEER_CLIENT, .buckets = b.home};
 	union address to;
 	char byte;
 
 	open_group(&group, 8);
-	for (unsigned slot = 1; slot <= 8; slot++)
-		buckets_add(&b, slot);
+	buckets_make(&b, 8);
 	attach(&group, &plan);
 	to = make_address("127.0.0.1", group.port);
 	for (unsigned i = 0; i < 60; i++) {
@@ -452,15 +451,14 @@ static bool make_network(unsigned addresses)
 static void test_networks_v6(void **state)
 {
 	struct group group = {.family = AF_INET6, .type = SOCK_STREAM};
-	struct buckets b = {.slots = 0};
+	struct buckets b;
 	struct steer_plan plan = {.by = STEER_CLIENT, .buckets = b.home};
 	bool seen[5] = {false};
 
 	if (!has_v6() || !make_network(40))
 		skip();
 	open_group(&group, 4);
-	for (unsigned slot = 1; slot <= 4; slot++)
-		buckets_add(&b, slot);
+	buckets_make(&b, 4);
 	attach(&group, &plan);
 	for (unsigned i = 0; i < 40; i++) {
 		union address from = network_v6(i);
