@@ -164,11 +164,8 @@ static void put_families(struct code *code, void (*v4)(struct code *), void (*v6
 static void put_flow(struct code *code, unsigned count)
 {
 	put_families(code, put_hash_v4, put_hash_v6);
-	/* The upper bits of a product depend on all bits of a word, the lower ones on hardly any: once more,
-	 * with the upper half in the lower one too; then the upper half, scaled to count. */
-	put(code, BPF_ALU | BPF_RSH | BPF_K, 16);
-	put(code, BPF_ALU | BPF_XOR | BPF_X, 0);
-	put(code, BPF_ALU | BPF_MUL | BPF_K, BUCKETS_FACTOR);
+	/* The upper half, scaled to count: the lower bits of a product do not depend on the upper ones of a
+	 * word, where the client's port is. */
 	put(code, BPF_ALU | BPF_RSH | BPF_K, 16);
 	put(code, BPF_ALU | BPF_MUL | BPF_K, count);
 	put(code, BPF_ALU | BPF_RSH | BPF_K, 16);
