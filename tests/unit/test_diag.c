@@ -1,5 +1,5 @@
-/* What the kernel says of sockets, with real ones on the loopback: queues of every kind of socket, handshakes
- * that are not over, clients by port. */
+/* What the kernel says of sockets, with real ones on the loopback: queues of TCP and UDP, handshakes
+ * that are not over, clients by port. Of unix sockets: test_diag_unix. */
 #include "net/diag.h"
 
 #include "base/fd.h"
@@ -10,15 +10,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -224,94 +221,6 @@ static void test_udp_queue(void **state)
 	assert_queue(fd, 0, (unsigned)size, false);
 	close(client);
 	close(fd);
-}
-
-static int unix_listening(int type, struct sockaddr_un *name, socklen_t *len)
-{
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-
-	*name = (struct sockaddr_un){.sun_family = AF_UNIX};
-	*len = sizeof(*name);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)name, sizeof(sa_family_t)), 0); /* some abstract name */
-	assert_int_equal(diag_queue(fd, &(struct diag_queue){0}), -EINVAL);
-	assert_int_equal(listen(fd, 7), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)name, len), 0);
-	return fd;
-}
-
-static void check_unix_queue(int type)
-{
-	struct sockaddr_un name;
-	socklen_t len;
-	int fds[4], fd = unix_listening(type, &name, &len);
-
-	for (unsigned i = 0; i < 3; i++) {
-		assert_queue(fd, i, 7, false);
-		fds[i] = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-		assert_int_equal(connect(fds[i], (struct sockaddr *)&name, len), 0);
-	}
-	assert_queue(fd, 3, 7, false);
-	fds[3] = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	assert_queue(fd, 2, 7, false);
-	assert_int_equal(diag_queue(fds[3], &(struct diag_queue){0}), -EINVAL);
-	assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
-	assert_queue(fd, 2, 7, true);
-	close_all(fds, 4);
-	close(fd);
-}
-
-static void test_unix_queue(void **state)
-{
-	(void)state;
-	need_dumps();
-	check_unix_queue(SOCK_STREAM);
-	check_unix_queue(SOCK_SEQPACKET);
-}
-
-/* Another network namespace has other sockets: what the kernel answers then is an error that is told. */
-static void test_unix_elsewhere(void **state)
-{
-	struct sockaddr_un name;
-	socklen_t len;
-	int status, fd;
-	pid_t pid;
-
-	(void)state;
-	need_dumps();
-	fd = unix_listening(SOCK_STREAM, &name, &len);
-	pid = fork();
-	if (pid == 0) {
-		if (unshare(CLONE_NEWNET) < 0)
-			_exit(77);
-		_exit(diag_queue(fd, &(struct diag_queue){0}) == -ENOENT ? 0 : 1);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	close(fd);
-	if (WEXITSTATUS(status) == 77) {
-		print_message("skipped: no right to a network namespace\n");
-		skip();
-	}
-	assert_int_equal(status, 0);
-}
-
-static void test_no_queue(void **state)
-{
-	struct diag_queue q = {.waiting = 5, .backlog = 6, .is_shut = true};
-	int fds[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC), raw;
-
-	(void)state;
-	assert_int_equal(diag_queue(-1, &q), -EBADF);
-	assert_int_equal(diag_queue(null, &q), -ENOTSOCK);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(diag_queue(fds[0], &q), -EINVAL);
-	raw = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
-	if (raw >= 0)
-		assert_int_equal(diag_queue(raw, &q), -EOPNOTSUPP);
-	assert_true(q.waiting == 5 && q.backlog == 6 && q.is_shut); /* untouched */
-	close_all(fds, 2);
-	close(raw);
-	close(null);
 }
 
 /* ---- half-open ---- */
@@ -530,9 +439,6 @@ int main(void)
 	    cmocka_unit_test(test_tcp_queue),
 	    cmocka_unit_test(test_tcp_queue_ipv6),
 	    cmocka_unit_test(test_udp_queue),
-	    cmocka_unit_test(test_unix_queue),
-	    cmocka_unit_test(test_unix_elsewhere),
-	    cmocka_unit_test(test_no_queue),
 	    cmocka_unit_test(test_half_open),
 	    cmocka_unit_test(test_half_open_ipv6),
 	    cmocka_unit_test(test_clients),
