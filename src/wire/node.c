@@ -159,6 +159,7 @@ static void decode_query(const json_t *object, struct node_query *q)
 	err = err ? err : get_backlog(object, &q->backlog);
 	err = err ? err : get_string(object, "options", &q->options);
 	q->is_bad = err;
+	q->accepts = json_is_true(json_object_get(object, "accepts"));
 	q->readable_all = json_is_true(json_object_get(object, "readableAll"));
 	q->writable_all = json_is_true(json_object_get(object, "writableAll"));
 }
@@ -350,6 +351,8 @@ char *node_encode_query(const char *act, const struct node_query *q, uint32_t se
 		json_object_set_new(tree, "fd", json_integer(-1));
 	if (tree && q->options)
 		json_object_set_new(tree, "options", json_string(q->options));
+	if (tree && q->accepts)
+		json_object_set_new(tree, "accepts", json_true());
 	return dump(tree);
 }
 

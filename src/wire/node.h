@@ -69,6 +69,7 @@ struct node_query {
 	bool is_bad;      /* it cannot be meant: EINVAL */
 	bool readable_all, writable_all; /* the file of a unix socket, for everybody */
 	const char *options; /* umbel's: for address_parse_options(); NULL: none */
+	bool accepts;        /* umbel's: it accepts by itself, and takes nothing that is handed over */
 };
 
 struct node_message {

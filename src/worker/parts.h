@@ -5,7 +5,7 @@
  *     sent.c     messages with descriptors, until the primary has them
  *     serving.c  its addresses and their connections
  *     room.c     how many connections it may have
- *     shared.c   sockets that came with the answer: it accepts, or gives udp to the program
+ *     shared.c   sockets that came with the answer: it accepts, or gives them to the program
  */
 #ifndef UMBEL_WORKER_PARTS_H
 #define UMBEL_WORKER_PARTS_H
@@ -56,6 +56,7 @@ struct listen {
 	int fd;        /* a socket that listens, ours and the primary's; -1: none. It may have a lane beside it */
 	uint32_t number; /* of fd in the epoll set */
 	bool watched;    /* fd is in it */
+	bool accepts;    /* the program does, from the socket that comes: it takes nothing that is handed over */
 	bool both_families; /* udp without a host: IPv6 is asked for, then IPv4 */
 	bool closed;
 };
@@ -134,7 +135,7 @@ void room_on_taken(struct self *s);
 /* ---- shared.c ---- */
 
 int shared_take(struct self *s, struct listen *l, int *fd); /* fd -1 when taken; 0 or -errno */
-void shared_give(struct self *s, struct listen *l, int *fd); /* a udp socket, to the program */
+void shared_give(struct self *s, struct listen *l, int *fd); /* to the program, if that is to have it */
 void shared_close(struct self *s, struct listen *l);
 void shared_on_ready(struct self *s, uint32_t number);
 void shared_resume(struct self *s); /* tries again what could not be accepted */

@@ -116,7 +116,7 @@ void serving_on_newconn(struct self *s, const struct node_message *m, int *fd)
 	struct listen *l;
 
 	TAILQ_FOREACH (l, &s->listens, link)
-		if (l->key && strcmp(l->key, m->key) == 0 && !l->closed)
+		if (l->key && strcmp(l->key, m->key) == 0 && !l->closed && !l->accepts)
 			break;
 	if (l && *fd < 0 && s->refused_count < MAX_REFUSED) {
 		/* Out of descriptors. Node offers it again at once, to us if nobody else is free: not now. */
@@ -160,7 +160,8 @@ static struct listen *listen_unanswered(struct self *s, const char *text)
 	return NULL;
 }
 
-static struct listen *listen_new(const char *text, const struct address *a, umbel_serve *f, void *data)
+static struct listen *listen_new(const char *text, const struct address *a, bool accepts, umbel_serve *f,
+				 void *data)
 {
 	struct listen *l = calloc(1, sizeof(*l));
 
@@ -168,6 +169,7 @@ static struct listen *listen_new(const char *text, const struct address *a, umbe
 		return NULL;
 	l->text = strdup(text);
 	l->address = *a;
+	l->accepts = accepts;
 	l->f = f;
 	l->data = data;
 	l->query = l->lane = l->fd = -1;
@@ -214,6 +216,7 @@ static int ask(struct self *s, struct listen *l)
 
 	address_format_options(&l->address.options, options, sizeof(options));
 	q.options = options[0] ? options : NULL;
+	q.accepts = l->accepts;
 	/* Its primary takes "any host" for both families, whatever the flags. */
 	if (!s->libumbel_primary && l->address.options.ipv6_only && !q.address) {
 		q.address = "::";
@@ -236,7 +239,7 @@ static void set_any_host(struct listen *l, int family)
 	snprintf(l->address.host, sizeof(l->address.host), "%s", family == AF_INET6 ? "::" : "0.0.0.0");
 }
 
-int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
+static int listen_on(struct self *s, const char *address, bool accepts, umbel_serve *f, void *data)
 {
 	char text[ADDRESS_TEXT_MAX];
 	struct address a;
@@ -253,13 +256,16 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 		return reason_set(s->reason, -ESHUTDOWN, "cannot listen on %s: this worker is leaving",
 				  address);
 	l = listen_unanswered(s, text);
+	if (l && l->accepts != accepts)
+		return reason_set(s->reason, -EEXIST, "%s was asked for before, in another way: the answer is not "
+				  "there yet", address);
 	if (l) { /* asked for and given up before the answer came: it is wanted after all */
 		l->f = f;
 		l->data = data;
 		l->closed = false;
 		return 0;
 	}
-	l = listen_new(text, &a, f, data);
+	l = listen_new(text, &a, accepts, f, data);
 	if (!l)
 		return reason_set(s->reason, -ENOMEM, "out of memory");
 	l->number = s->listen_count++;
@@ -274,9 +280,16 @@ int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
 	return 0;
 }
 
+int self_listen(struct self *s, const char *address, umbel_serve *f, void *data)
+{
+	return listen_on(s, address, false, f, data);
+}
+
 int self_listen_socket(struct self *s, const char *address, umbel_serve *f, void *data)
 {
-	return reason_set(s->reason, -ENOTSUP, "not yet");
+	if (strncmp(address, "udp://", 6) == 0)
+		return reason_set(s->reason, -EINVAL, "%s: of udp umbel_listen() gives the socket", address);
+	return listen_on(s, address, true, f, data);
 }
 
 static void stop(struct self *s, struct listen *l)
@@ -310,7 +323,10 @@ static void listen_failed(struct self *s, struct listen *l, int error)
 {
 	char why[ADDRESS_TEXT_MAX + 128];
 
-	snprintf(why, sizeof(why), "cannot listen on %s: %s", l->text, strerror(-error));
+	snprintf(why, sizeof(why), "cannot listen on %s: %s", l->text,
+		 l->accepts && error == -ENOTSUP ? "the primary accepts here and hands over; who accepts by itself "
+						   "needs the policy sticky, spread or shared"
+						 : strerror(-error));
 	TAILQ_REMOVE(&s->listens, l, link);
 	events_add_failed(s->events, NULL, error, why);
 	serving_free(l);
@@ -344,7 +360,7 @@ static int read_answer(struct listen *l, const struct node_message *m)
 		return m->error > 0 ? -m->error : m->error;
 	if (!m->key)
 		return -EPROTO;
-	l->lane = m->lane;
+	l->lane = l->accepts ? -1 : m->lane; /* what comes there all the same is closed */
 	l->key = strdup(m->key);
 	return l->key ? 0 : -ENOMEM;
 }
@@ -367,6 +383,8 @@ void serving_on_reply(struct self *s, struct listen *l, const struct node_messag
 	l->query = -1;
 	if (!err && has_fd && *fd < 0)
 		err = -EMFILE;
+	if (!err && l->accepts && !has_fd)
+		err = -ENOTSUP;
 	if (!err && wanted && (has_fd || l->address.kind == ADDRESS_UDP))
 		err = shared_take(s, l, fd);
 	if (err && wanted && ask_again(s, l, err))

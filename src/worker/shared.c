@@ -42,14 +42,19 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
 }
 
-static int begin_to_listen(struct self *s, struct listen *l, int *fd)
+static int begin_to_listen(const struct listen *l, int fd)
+{
+	/* umbel's listens, and Node's may by now: its backlog is somebody else's to say. One that left its
+	 * group by shutdown(2) is not to come back. */
+	if (!is_listening(fd) && listen(fd, l->address.options.backlog ? l->address.options.backlog : BACKLOG) < 0)
+		return -errno;
+	return 0;
+}
+
+static int begin_to_accept(struct self *s, struct listen *l, int *fd)
 {
 	int err;
 
-	/* umbel's listens, and Node's may by now: its backlog is somebody else's to say. One that left its
-	 * group by shutdown(2) is not to come back. */
-	if (!is_listening(*fd) && listen(*fd, l->address.options.backlog ? l->address.options.backlog : BACKLOG) < 0)
-		return -errno;
 	l->fd = fd_steal(fd);
 	err = watch(s, l);
 	if (err)
@@ -126,6 +131,11 @@ static int learn_address(int fd, struct address *a)
 	return 0;
 }
 
+static bool is_the_programs(const struct listen *l)
+{
+	return l->accepts || l->address.kind == ADDRESS_UDP;
+}
+
 int shared_take(struct self *s, struct listen *l, int *fd)
 {
 	bool udp = l->address.kind == ADDRESS_UDP;
@@ -137,11 +147,13 @@ int shared_take(struct self *s, struct listen *l, int *fd)
 	 * and there is one connection. */
 	err = fd_set_nonblocking(*fd, true);
 	err = err ? err : learn_address(*fd, &l->address);
-	return err || udp ? err : begin_to_listen(s, l, fd);
+	if (!err && !udp)
+		err = begin_to_listen(l, *fd);
+	return err || is_the_programs(l) ? err : begin_to_accept(s, l, fd);
 }
 
 void shared_give(struct self *s, struct listen *l, int *fd)
 {
-	if (l->address.kind == ADDRESS_UDP && !s->events->closed)
+	if (is_the_programs(l) && !s->events->closed)
 		l->f(s->umbel, fd_steal(fd), l->data);
 }

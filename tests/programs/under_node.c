@@ -1,6 +1,6 @@
 /* A worker for a Node primary.
  *
- *     under_node ADDRESS...
+ *     under_node ADDRESS...      "+ADDRESS": umbel_listen_socket(), accepts by itself until it is to leave
  *
  * Each connection and each datagram is answered with the pid; a connection stays until its client ends
  * it. Each message comes back as it is, what came with it too, except:
@@ -12,6 +12,7 @@
  *                               "hold", once the other side has closed it */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -196,12 +197,51 @@ static void take(const char *what, int fd)
 	}
 }
 
+static int drain[2] = {-1, -1}; /* a pipe that ends when it is to leave */
+
+static void *accept_own(void *data)
+{
+	int fd = (int)(intptr_t)data, client;
+	struct pollfd p[] = {{fd, POLLIN, 0}, {drain[0], POLLIN, 0}};
+
+	while (poll(p, 2, -1) > 0 && !p[1].revents) {
+		client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		if (client < 0)
+			continue;
+		dprintf(client, "%d\n", (int)getpid());
+		in_thread(keep, client);
+	}
+	close(fd);
+	return NULL;
+}
+
+static void serve_own(struct umbel *umbel, int fd, void *data)
+{
+	if (drain[0] < 0 && pipe2(drain, O_CLOEXEC) < 0)
+		abort();
+	in_thread(accept_own, fd);
+}
+
+static void on_drain(struct umbel *umbel, const struct umbel_event *e, void *data)
+{
+	if (drain[1] >= 0)
+		close(drain[1]);
+	drain[1] = -1;
+}
+
+static int listen_on(const char *address)
+{
+	if (address[0] == '+')
+		return umbel_listen_socket(u, address + 1, serve_own, NULL);
+	return umbel_listen(u, address, strncmp(address, "udp", 3) == 0 ? serve_udp : serve, NULL);
+}
+
 static void change(const char *address)
 {
 	int err = umbel_unlisten(u, address);
 
 	if (err == -ENOENT)
-		err = umbel_listen(u, address, strncmp(address, "udp", 3) == 0 ? serve_udp : serve, NULL);
+		err = listen_on(address);
 	if (err)
 		fprintf(stderr, "under_node: %s\n", umbel_reason(u));
 }
@@ -233,11 +273,13 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 1; i < argc && !err; i++)
-		err = umbel_listen(u, argv[i], strncmp(argv[i], "udp", 3) == 0 ? serve_udp : serve, NULL);
+		err = listen_on(argv[i]);
 	if (!err)
 		err = umbel_on(u, UMBEL_MESSAGE, on_message, NULL);
 	if (!err)
 		err = umbel_on(u, UMBEL_WOKEN, on_woken, NULL);
+	if (!err)
+		err = umbel_on(u, UMBEL_DRAIN, on_drain, NULL);
 	if (!err)
 		err = umbel_run(u);
 	if (err)

@@ -252,6 +252,63 @@ def test_steered_and_handed_over(worker, port):
     assert w.end() == (0, "")
 
 
+def test_a_socket_of_its_own(worker, port):
+    """umbel_listen_socket(): the question says so, the program gets the socket, once, and what is handed over all
+    the same is refused, or closed."""
+    w = worker(f"+tcp://127.0.0.1:{port}?backlog=9", env={"UMBEL_WORKER": "1"})
+    w.read("online")
+    w.read()
+    lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with socket.socket() as side, lane, theirs:
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        side.bind(("127.0.0.1", port))
+        query = w.read("queryServer")
+        assert query["accepts"] is True and query["options"] == "backlog=9"
+        w.send(theirs.fileno(), "umbel.Lane", cmd="NODE_UMBEL_LANE")
+        w.answer(query, side.fileno(), lane=3)
+        assert [w.read(), w.read()] == [ACK, ACK]
+        assert w.read("listening")["port"] == port
+        assert not os.get_blocking(side.fileno())
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        assert {int(c.makefile().readline()) for c in clients} == {w.process.pid}
+        ours, given = socket.socketpair()
+        w.send(given.fileno(), act="newconn", key="key 1")
+        assert w.read() == ACK and w.read()["accepted"] is False
+        socket.send_fds(lane, [bytes([3])], [given.fileno()])
+        given.close()
+        assert ours.recv(1) == b""
+        ours.close()
+        for c in clients:
+            c.close()
+        link = f"socket:[{os.fstat(side.fileno()).st_ino}]"
+        assert link in descriptors(w.process.pid)
+        w.send(act="disconnect")
+        assert w.read() is None
+    assert w.end() == (0, "")
+
+
+@pytest.mark.parametrize("answer", ["no socket", "refused"])
+def test_no_socket_of_its_own(worker, port, answer):
+    """Where the primary accepts: Node's does not know the question, libumbel's says no."""
+    w = worker(f"+tcp://127.0.0.1:{port}")
+    w.read("online")
+    query = w.read("queryServer")
+    if answer == "refused":
+        w.send(errno=-errno.EOPNOTSUPP, key="k", ack=query["seq"], data=None)
+    else:
+        w.answer(query, sockname={"address": "127.0.0.1", "family": "IPv4", "port": port})
+        assert w.read("close")["key"] == "key 1"
+    status, errors = w.end()
+    assert status == 1 and "needs the policy sticky, spread or shared" in errors
+
+
+def test_no_udp_socket_of_its_own(worker, port):
+    w = worker(f"+udp://127.0.0.1:{port}")
+    w.read("online")
+    status, errors = w.end()
+    assert status == 1 and "of udp umbel_listen() gives the socket" in errors
+
+
 @pytest.mark.parametrize("way", ["unlisten", "shutdown"])
 def test_a_side_is_given_up(worker, port, way):
     """The primary's copy lives on: the worker is neither woken nor served by it any more, but still has the

@@ -275,9 +275,11 @@ static void test_options(void **state)
 		struct node_message m;
 
 		snprintf(line, sizeof(line), "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"port\":1,"
-			 "\"addressType\":4,\"seq\":1,\"options\":%s}", table[i].value);
+			 "\"addressType\":4,\"seq\":1,\"options\":%s,\"accepts\":%s}", table[i].value,
+			 i % 2 ? "true" : "1");
 		m = decode(line);
 		assert_int_equal(m.query.is_bad, table[i].is_bad);
+		assert_int_equal(m.query.accepts, i % 2);
 		if (table[i].options)
 			assert_string_equal(m.query.options, table[i].options);
 		else
@@ -380,6 +382,11 @@ static void test_encode(void **state)
 		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
 		    "\"port\":8000,\"addressType\":4,\"flags\":1,\"backlog\":511,\"seq\":1,"
 		    "\"options\":\"backlog=511&ipv6_only\"}");
+	q.options = NULL;
+	q.accepts = true;
+	expect_text(node_encode_query("queryServer", &q, 1),
+		    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"data\":null,\"address\":null,"
+		    "\"port\":8000,\"addressType\":4,\"flags\":1,\"backlog\":511,\"seq\":1,\"accepts\":true}");
 	expect_text(node_encode_lent_reply(1, "k", false, NULL, -1, 0),
 		    "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_CLUSTER\","
 		    "\"errno\":0,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0}}");
