@@ -34,3 +34,11 @@ def test_reload(umbel, port):
         return pid not in old and not set(run.slots().values()) & old
     wait_until(is_new, "the new generation", 30)
     assert not set(pids(port, 10)) & old
+
+
+@pytest.mark.parametrize("policy", ["rr", "least"])
+def test_is_refused(umbel, port, policy):
+    """There the primary accepts, and has nobody to hand over to."""
+    run = umbel("-n", 1, "--policy", policy, "--max-failures", 1, "--", UNDER_NODE, f"+tcp://127.0.0.1:{port}")
+    run.wait_for("needs the policy sticky, spread or shared")
+    run.stop()
