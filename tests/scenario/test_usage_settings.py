@@ -233,13 +233,12 @@ def test_a_descriptor_that_was_not_passed(umbel):
 
 # ---- policy ----
 
-def listening_inode(port):
-    """The socket in the kernel that listens on this port."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
-            return int(fields[9])
-    raise AssertionError(f"nobody listens on {port}")
+def listening_inodes(port):
+    """The sockets in the kernel that listen on this port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    found = {int(line[9]) for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"}
+    assert found, f"nobody listens on {port}"
+    return found
 
 
 def has_socket(pid, inode):
@@ -251,26 +250,28 @@ def has_socket(pid, inode):
     return f"socket:[{inode}]" in [target(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-@pytest.mark.parametrize("variable, options, shared", [
-    (None, (), False), (None, ("--policy", "rr"), False), (None, ("--policy", "shared"), True),
-    ("none", (), True), ("none", ("--policy", "rr"), False), ("rr", (), False), ("NONE", (), False),
-    ("rr", ("--policy", "shared"), True)])
-def test_policy(umbel, environment, port, variable, options, shared):
-    """The workers have the listening socket, or only the primary has."""
+@pytest.mark.parametrize("variable, options, policy", [
+    (None, (), "rr"), (None, ("--policy", "rr"), "rr"), (None, ("--policy", "shared"), "shared"),
+    ("none", (), "spread"), ("none", ("--policy", "rr"), "rr"), ("none", ("--policy", "auto"), "spread"),
+    ("rr", (), "rr"), ("NONE", (), "rr"), ("rr", ("--policy", "shared"), "shared")])
+def test_policy(umbel, environment, port, variable, options, policy):
+    """The workers share the one listening socket, or each has one of its own. The primary has all."""
     environment.pop("NODE_CLUSTER_SCHED_POLICY", None)
     if variable:
         environment["NODE_CLUSTER_SCHED_POLICY"] = variable
     run = umbel("-n", 2, *options, "--name", "app", "--", "node", "listens.js",
                 json.dumps({"host": "127.0.0.1", "port": port}))
     pids = run.wait_listening(2).values()
-    inode = listening_inode(port)
-    assert has_socket(run.pid, inode)
-    for pid in pids:
-        assert has_socket(pid, inode) == shared
-    policy = "shared" if shared else "rr"
+    inodes = listening_inodes(port)
+    assert all(has_socket(run.pid, inode) for inode in inodes)
+    owned = [[inode for inode in inodes if has_socket(pid, inode)] for pid in pids]
+    if policy == "shared":
+        assert owned == [list(inodes)] * 2 and len(inodes) == 1
+    else:
+        assert [len(own) for own in owned] == [1, 1] and owned[0] != owned[1]
     answer = status(run)
     assert (answer["policy"], [s["policy"] for s in answer["listeners"]]) == (policy, [policy])
-    assert who(port) <= set(pids) if shared else who(port) == set(pids)
+    assert who(port) == set(pids) if policy == "rr" else who(port) <= set(pids)
 
 
 def test_the_last_worker_of_a_shared_socket_is_followed(umbel, port):
@@ -278,10 +279,10 @@ def test_the_last_worker_of_a_shared_socket_is_followed(umbel, port):
     run = umbel("-n", 1, "--policy", "shared", "--", "node", "listens.js",
                 json.dumps({"host": "127.0.0.1", "port": port}))
     [pid] = run.wait_listening(1).values()
-    inode = listening_inode(port)
+    inodes = listening_inodes(port)
     os.kill(pid, 9)
     successor = ask(port)
-    assert successor != pid and listening_inode(port) == inode
+    assert successor != pid and listening_inodes(port) == inodes
 
 
 # ---- the debugger ----
