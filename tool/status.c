@@ -99,7 +99,12 @@ static long long pid_of(const json_t *workers, long long id)
 	return 0;
 }
 
-/* Not for one worker, and not where nothing is known of each. */
+static bool is_udp(const json_t *listener)
+{
+	return strncmp(text(listener, "address"), "udp:", 4) == 0;
+}
+
+/* Not for one worker, not where nothing is known of each, and not for what has no connections. */
 static void print_seats(const json_t *listener, const json_t *workers)
 {
 	static const struct {
@@ -111,7 +116,7 @@ static void print_seats(const json_t *listener, const json_t *workers)
 	char count[24];
 	size_t i, k, count_of_columns = sizeof(columns) / sizeof(columns[0]);
 
-	if (json_array_size(seats) < 2 || !json_is_integer(json_object_get(listener, "handed")))
+	if (json_array_size(seats) < 2 || !json_is_integer(json_object_get(listener, "handed")) || is_udp(listener))
 		return;
 	printf("  %4s %8s", "SLOT", "PID");
 	for (k = 0; k < count_of_columns; k++)
@@ -139,8 +144,10 @@ static void warn_of_proxy(const json_t *listener)
 
 static void print_listener(const json_t *listener, const json_t *workers)
 {
-	static const char *const more[][2] = {{"handed", "handed over"}, {"queued", "in the kernel's queue"},
-					      {"pending", "wait for another worker"}};
+	const char *const more[][2] = {{"handed", "handed over"},
+				       {"queued", is_udp(listener) ? "bytes in the kernel's queue"
+								   : "in the kernel's queue"},
+				       {"pending", "wait for another worker"}};
 
 	printf("%s: %s, %lld worker%s", text(listener, "address"), text(listener, "policy"),
 	       number(listener, "workers"), plural(number(listener, "workers")));

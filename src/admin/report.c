@@ -157,13 +157,11 @@ static const char *version(void)
 	return text;
 }
 
-/* Where a worker of that slot goes: they are listed by slot, then by id. */
-static size_t place_of(const json_t *workers, int slot)
+size_t report_place_of(const json_t *array, int slot)
 {
-	size_t place = json_array_size(workers);
+	size_t place = json_array_size(array);
 
-	while (place > 0 && json_integer_value(json_object_get(json_array_get(workers, place - 1),
-							       "slot")) > slot)
+	while (place > 0 && json_integer_value(json_object_get(json_array_get(array, place - 1), "slot")) > slot)
 		place--;
 	return place;
 }
@@ -201,7 +199,7 @@ json_t *report_status(struct report *r)
 	while ((w = umbel_next(r->umbel, w ? umbel_worker_id(w) : 0))) {
 		total++;
 		ready += umbel_worker_state(w) == UMBEL_STATE_READY;
-		json_array_insert_new(workers, place_of(workers, umbel_worker_slot(w)),
+		json_array_insert_new(workers, report_place_of(workers, umbel_worker_slot(w)),
 				      report_worker(r, w));
 	}
 	private_each_slot(r->umbel, add_slot, slots);

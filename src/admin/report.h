@@ -5,6 +5,7 @@
 
 #include "umbel.h"
 
+#include <stddef.h>
 #include <sys/queue.h>
 
 struct json_t;
@@ -41,5 +42,8 @@ struct json_t *report_event(const struct umbel_event *e);               /* new r
 struct json_t *report_text(const char *text); /* a string; what is not UTF-8 in it becomes '?' */
 struct json_t *report_note(int slot, const char *what, const char *text); /* a decision; the same */
 const char *report_state_name(enum umbel_state state);                  /* "ready" */
+
+/* Where in an array of objects with a "slot" one more goes: by slot, then in the order of coming. */
+size_t report_place_of(const struct json_t *array, int slot);
 
 #endif

@@ -247,7 +247,7 @@ def test_status_of_an_app(app):
     assert (listener["policy"], listener["queued"], listener["pending"]) == ("rr", 0, 0)
     assert (listener["handed"], listener["skipped"], listener["refused"]) == (6, 0, 0)
     assert [(s["slot"], s["handed"], s["skipped"], s["refused"], s["active"], s["queued"], s["steered"])
-            for s in sorted(listener["slots"], key=lambda s: s["slot"])] == [
+            for s in listener["slots"]] == [
         (1, 3, 0, 0, None, 0, False), (2, 3, 0, 0, None, 0, False)]
     ids = {w["slot"]: w["id"] for w in status(app)["workers"]}
     assert {s["slot"]: s["id"] for s in listener["slots"]} == ids
@@ -343,6 +343,12 @@ def test_the_warning_of_a_proxy(home, connections, busiest, name, percent):
     warning = [f"warning: {percent} % of the connections come from 10.0.0.7 (a proxy?): sticky sends them all to "
                "one slot; see docs/STATE.md"]
     assert shown == [f"tcp://:1: {name}, 2 workers", *(warning if percent else [])]
+
+
+def test_udp_has_no_table(home):
+    slots = [{"slot": n, "id": 10 + n, "handed": 0} for n in (1, 2)]
+    assert Fake(home, address="udp://:1", policy="spread", queued=300, slots=slots).shown() == [
+        "udp://:1: spread, 2 workers, 300 bytes in the kernel's queue"]
 
 
 def test_the_table_of_a_listener(home):
