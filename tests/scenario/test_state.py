@@ -56,7 +56,8 @@ def visits(asks):
     return counts, workers
 
 
-def addresses(count=12):
+def addresses(count):
+    """Of so many clients; an odd number, or in turn each would meet the same worker again and again."""
     return [f"127.0.{n}.{n + 1}" for n in range(count)]
 
 
@@ -75,7 +76,7 @@ def wait_somebody(run, port):
 def test_a_counter_in_memory_counts_under_sticky(umbel, port):
     run = umbel("-n", 3, "--policy", "sticky", "--", "node", "counter.js", port)
     run.wait_listening(3)
-    counts, workers = visits([Client(port, address).get for address in addresses()])
+    counts, workers = visits([Client(port, address).get for address in addresses(13)])
     assert counts == dict.fromkeys(counts, IN_TURN)
     assert len(workers) > 1, "it is no test when one worker has them all"
 
@@ -154,7 +155,7 @@ def express():
 
 
 @pytest.fixture
-def shop(umbel, port, redis, express):
+def shop(redis, umbel, port, express):
     """The Express app, with a policy."""
     def start(policy, *options):
         return umbel("-n", 2, "--name", "shop", "--policy", policy, "--env", f"REDIS_URL=redis://127.0.0.1:{redis}",
@@ -166,7 +167,7 @@ def shop(umbel, port, redis, express):
 def test_express_sessions_in_redis(shop, port, policy):
     run = shop(policy)
     run.wait_listening(2)
-    counts, workers = visits([Client(port, address).get for address in addresses(4)])
+    counts, workers = visits([Client(port, address).get for address in addresses(7)])
     assert counts == dict.fromkeys(counts, IN_TURN)
     assert len(workers) == 2
     assert run.stop() == 0
@@ -185,12 +186,12 @@ def test_express_sessions_in_redis_outlive_workers(shop, port):
 
 
 @pytest.mark.parametrize("policy", ["rr", "sticky"])
-def test_c_counts_in_redis(umbel, port, redis, policy):
+def test_c_counts_in_redis(redis, umbel, port, policy):
     if not (EXAMPLES / "redis_counter").exists():
         pytest.skip("examples/redis_counter was not built: libhiredis is not here")
     run = umbel("-n", 2, "--policy", policy, "--", EXAMPLES / "redis_counter", port, redis)
     run.wait_listening(2)
-    counts, workers = visits([lambda a=address: tell(port, a) for address in addresses()])
+    counts, workers = visits([lambda a=address: tell(port, a) for address in addresses(13)])
     assert counts == dict.fromkeys(counts, IN_TURN)
     assert workers == {"worker 1", "worker 2"}
 
