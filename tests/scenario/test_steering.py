@@ -118,6 +118,7 @@ def test_what_a_killed_worker_had_not_taken(app, port, kind, policy, gate):
         gate.close()
         os.kill(pids[2], signal.SIGKILL)
         crowd.go()
+        run.wait_for(f"slot 2 pid {pids[2]} killed")
         assert run.slots(listening=True).keys() == {1, 3, 4}
         assert not crowd.failures and set(crowd.pids()) <= set(pids.values()) - {pids[2]}
         gate.open()
