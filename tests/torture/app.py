@@ -175,10 +175,13 @@ class App:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def in_hand(self, pid):
-        """Connections that this worker has taken and not finished, as its program counted."""
+    def tally(self, pid):
+        """Connections that this worker (has taken, has finished), as its program counted."""
         try:
-            taken, finished = struct.unpack("QQ", Path(self.logs, str(pid)).read_bytes())
+            return struct.unpack("QQ", Path(self.logs, str(pid)).read_bytes())
         except (FileNotFoundError, struct.error):  # it has not taken any
-            return 0
+            return 0, 0
+
+    def in_hand(self, pid):
+        taken, finished = self.tally(pid)
         return taken - finished

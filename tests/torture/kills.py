@@ -50,6 +50,7 @@ def under_client(kind, policy, client, count):
     kernel, taken = Kernel("ListenOverflows", "ListenDrops"), 0
     with App(kind, DELAY_MS, workers=WORKERS, options=[*OPTIONS, "--policy", policy]) as app:
         with loading(CLIENTS[client](app.port)) as load:
+            wait_until(lambda: all(app.tally(pid)[0] for pid in app.run.slots().values()), "the load")
             for _ in range(count):
                 taken += kill_one(app)
             status = app.wait_settled(WORKERS)
