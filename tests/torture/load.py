@@ -63,6 +63,14 @@ def connections(port):
     return count
 
 
+def half_open(port):
+    """Handshakes with this port that are not over, or whose client has to speak first."""
+    syn_recv = "03"
+    lines = [line.split() for name in ("tcp", "tcp6")
+             for line in Path("/proc/self/net", name).read_text().splitlines()[1:]]
+    return sum(state == syn_recv and ours.endswith(f":{port:04X}") for _, ours, _, state, *_ in lines)
+
+
 def wait_quiet(port):
     """A client that ends resets connections a moment later too; they are not the next one's."""
     wait_until(lambda: connections(port) == 0, f"the connections to port {port} to end")

@@ -2,7 +2,8 @@
 policy and under load. No connection is refused or reset, says the client; none was dropped, says the kernel."""
 from app import OPTIONS, App
 from crowd import Stream, addresses
-from load import Wrk, many_addresses
+from harness import wait_until
+from load import Wrk, half_open, many_addresses
 from reloads import reload_once, under_load
 
 KINDS = ["c", "node"]
@@ -20,10 +21,10 @@ def under(policy, *more):
     return [*OPTIONS, "--policy", policy, *more]
 
 
-def replace(app, count, clients=CLIENTS):
+def replace(app, count, act=reload_once, clients=CLIENTS):
     """At least count workers."""
     reloads = -(-count // app.workers)
-    return under_load(app, clients, reload_once, reloads, f"x {app.workers} replacements")
+    return under_load(app, clients, act, reloads, f"x {app.workers} replacements")
 
 
 def rolling(say, sizes, count):
@@ -74,13 +75,17 @@ def growing(say, policies, most, count):
 def handshakes(say, policies, count):
     """With TCP_DEFER_ACCEPT a connection whose client has not spoken is half open for the kernel: it belongs to
     a side and is not in its queue. A network with delays does the same; the loopback has none."""
+    def reload_between(app):
+        wait_until(lambda: half_open(app.port) > SPEAKERS / 2, "clients that have not spoken")
+        reload_once(app)
+
     speakers = [lambda port: Stream(port, SPEAKERS, sources=addresses(64), speak_s=SPEAK_S)]
     total = 0
     for kind in KINDS:
         for policy in policies:
             options = under(policy, "--listen", "tcp://:{port}?defer_accept=5")
             with App(kind, workers=2, options=options) as app:
-                done, text = replace(app, count, speakers)
+                done, text = replace(app, count, reload_between, speakers)
             total += done
             say(f"{kind} {policy}: {text}")
     return f"{total} requests, 0 failed"
