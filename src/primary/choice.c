@@ -20,9 +20,9 @@ struct seats {
 static int load_of(const void *of, unsigned seat)
 {
 	const struct seats *seats = of;
-	struct umbel_worker *w = seats->share->seats[seat].worker;
+	const struct subscription *s = &seats->share->seats[seat];
 
-	return refusals_has(seats->refused, w->id) ? ROTATION_FULL : handoff_load(w);
+	return s->accepts || refusals_has(seats->refused, s->worker->id) ? ROTATION_FULL : handoff_load(s->worker);
 }
 
 /* ---- least ---- */

@@ -346,6 +346,11 @@ static bool takes_side(const struct umbel_worker *w, const struct share *s)
 	       (!share_accepts(s) || w->is_libumbel || w->kind == KIND_NODE);
 }
 
+static bool takes_socket(const struct umbel_worker *w, const struct share *s)
+{
+	return s->form == SHARE_LENT || takes_side(w, s);
+}
+
 static int answer(struct umbel_worker *w, const struct node_message *m, struct share *s)
 {
 	struct side *side = NULL;
@@ -397,8 +402,12 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 	struct share *s = NULL;
 	int err = key ? find_or_open(c, w, &key, m, &s) : -ENOMEM;
 
+	if (!err && m->query.accepts && (policy_is_handed(s->policy) || s->chooser || !takes_socket(w, s)))
+		err = -ENOTSUP; /* it would hear of no connection */
 	if (!err)
 		err = share_add(s, w);
+	if (!err)
+		s->seats[s->seat_count - 1].accepts = m->query.accepts;
 	if (!err)
 		err = answer(w, m, s);
 	if (err) {

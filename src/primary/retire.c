@@ -15,6 +15,7 @@ enum {
 	LOOK_MS = 2,         /* between two looks at the queue */
 	HANDSHAKE_MS = 50,   /* between two looks at the handshakes */
 	LINGER_MS = 63000,   /* the kernel gives up a handshake after that (tcp_synack_retries, tcp(7)) */
+	HOPE_MS = 3000,
 	HALF_OPEN_MOST = 1024,
 };
 
@@ -94,6 +95,17 @@ static unsigned next_look_ms(uint64_t took_ns)
 	return ms < HANDSHAKE_MS ? HANDSHAKE_MS : (unsigned)ms;
 }
 
+/* Nobody takes what is handed over: who waits is to see an end. */
+static bool is_hopeless(const struct side *side)
+{
+	const struct share *s = side->share;
+
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (!s->seats[i].accepts)
+			return false;
+	return s->seat_count > 0 && uv_now(&s->cluster->loop) - side->retires_ms > HOPE_MS;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct side *side = timer->data;
@@ -102,7 +114,7 @@ static void on_timer(uv_timer_t *timer)
 
 	if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_half_open(side)) {
 		again(side, next_look_ms(uv_hrtime() - start));
-	} else if (diag_queue(side->listener.fd, &q) < 0 || q.waiting > 0) {
+	} else if (diag_queue(side->listener.fd, &q) < 0 || (q.waiting > 0 && !is_hopeless(side))) {
 		side->looked_empty = false;
 		again(side, HANDSHAKE_MS); /* somebody will have room for it */
 	} else if (!side->looked_empty) {
