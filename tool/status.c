@@ -84,7 +84,7 @@ static const char *count_text(const json_t *object, const char *member, char out
 	if (json_is_integer(count))
 		snprintf(out, 24, "%lld", (long long)json_integer_value(count));
 	else
-		strcpy(out, "-");
+		snprintf(out, 24, "-");
 	return out;
 }
 
