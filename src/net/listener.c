@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-enum { RETRY_MS = 100 };
-
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct listener *l = poll->data;
@@ -142,12 +140,12 @@ int listener_accept(struct listener *l, bool nonblocking)
 		return -EAGAIN;
 	}
 	fd = -errno;
-	listener_retry(l);
+	listener_retry(l, LISTENER_RETRY_MS);
 	return fd;
 }
 
-void listener_retry(struct listener *l)
+void listener_retry(struct listener *l, unsigned ms)
 {
 	listener_pause(l);
-	uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
+	uv_timer_start(&l->retry, on_retry, ms, 0);
 }

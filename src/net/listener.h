@@ -36,7 +36,8 @@ void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* 
 
 void listener_arm(struct listener *l);
 void listener_pause(struct listener *l);
-void listener_retry(struct listener *l); /* paused, and `ready` is called again after a while */
+void listener_retry(struct listener *l, unsigned ms); /* paused, and `ready` is called again then */
+#define LISTENER_RETRY_MS 100
 
 /* A connection (close-on-exec; non-blocking if asked), or -EAGAIN: none waits, armed again; or another
  * -errno of lacking resources: paused, `ready` is called again after a while. */

@@ -204,6 +204,19 @@ static int next_connection(struct share *s, const struct umbel_worker *to, struc
 	return 0;
 }
 
+/* Descriptors or memory: said once, and once more when it is over. */
+static void tell_lack(struct share *s, int lack)
+{
+	struct cluster *c = s->cluster;
+
+	if (lack && !c->sharing.lacks)
+		cluster_note(c, 0, "accept", "%s: cannot take connections: %s; they wait in the kernel", s->address,
+			     strerror(-lack));
+	else if (!lack && c->sharing.lacks)
+		cluster_note(c, 0, "accept", "%s: takes connections again", s->address);
+	c->sharing.lacks = lack;
+}
+
 /* What the lanes took is closed here in one go: the numbers are neighbours. */
 struct round {
 	struct umbel_worker *touched[ROUND];
@@ -225,7 +238,8 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 	out->count = 0;
 	if (err) {
 		r->failed = true;
-		listener_retry(&s->listener);
+		tell_lack(s, -ETOOMANYREFS);
+		listener_retry(&s->listener, LISTENER_RETRY_MS);
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (err)
@@ -247,6 +261,7 @@ static void round_hand(struct round *r, struct share *s, struct subscription *to
 		return;
 	}
 	to->handed++;
+	s->cluster->sharing.ceiling.handed += !w->board;
 	if (w->lane_out.count == 1)
 		r->touched[r->touched_count++] = w;
 	else if (w->lane_out.count == LANE_BATCH)
@@ -270,16 +285,26 @@ static void wait_for_room(struct share *s)
 static bool dispatch_one(struct share *s, struct round *r)
 {
 	struct pending p;
-	int seat;
+	int seat, err;
 
 	close_refused(s);
+	if (s->pending_count == 0 && ceiling_is_reached(s->cluster)) {
+		wait_for_room(s);
+		listener_retry(&s->listener, CEILING_AGAIN_MS);
+		return false;
+	}
 	seat = choice_any(s, s->pending_count ? s->pending[0].refusals : NULL);
 	if (seat < 0) {
 		wait_for_room(s);
 		return false;
 	}
-	if (r->failed || next_connection(s, s->seats[seat].worker, &p) < 0)
+	err = r->failed ? -EAGAIN : next_connection(s, s->seats[seat].worker, &p);
+	if (err < 0 && err != -EAGAIN)
+		tell_lack(s, err);
+	if (err < 0)
 		return false;
+	if (s->cluster->sharing.lacks)
+		tell_lack(s, 0);
 	if (s->chooser && !p.chosen && chooser_park(s, &p) == 0)
 		return true;
 	seat = choice_for(s, &p, seat);

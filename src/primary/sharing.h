@@ -3,6 +3,7 @@
 #ifndef UMBEL_PRIMARY_SHARING_H
 #define UMBEL_PRIMARY_SHARING_H
 
+#include "primary/ceiling.h"
 #include "primary/share.h"
 
 struct sharing {
@@ -10,6 +11,8 @@ struct sharing {
 	uint8_t numbers[32]; /* bitmap of lane numbers in use */
 	uint8_t next_number;
 	struct diag *diag;   /* NULL: the kernel does not tell */
+	struct ceiling ceiling;
+	int lacks; /* why nothing is accepted, as it was said: -EMFILE; 0: nothing */
 	umbel_chooser *chooser; /* of listeners to come; NULL */
 	void *chooser_data;
 	unsigned waiting;    /* shares that wait for room */

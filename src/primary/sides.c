@@ -266,7 +266,7 @@ unsigned sides_waiting(const struct share *s, int slot)
 	struct side *side;
 	unsigned count = 0;
 
-	if (slot == 0 && share_accepts(s) && diag_queue(s->listener.fd, &q) == 0)
+	if (slot == 0 && !(s->form == SHARE_GROUP && is_udp(s)) && diag_queue(s->listener.fd, &q) == 0)
 		count = q.waiting;
 	TAILQ_FOREACH (side, &s->sides.list, link)
 		if ((slot == 0 || side->slot == slot) && diag_queue(side->listener.fd, &q) == 0)

@@ -37,8 +37,8 @@ static int check_app(struct cluster *c, enum umbel_policy p)
 		return reason_set(c->reason, -ENOTSUP, "policy %s: at most %d slots can be steered to, there are %d",
 				  policy_name(p), UMBEL_STEERED_SLOTS_MAX, cluster_wanted(c));
 	if (!policy_is_handed(p) && (c->settings.max_connections || c->settings.recycle_connections))
-		return reason_set(c->reason, -ENOTSUP, "policy %s: settings.%s needs rr or least", policy_name(p),
-				  c->settings.max_connections ? "max_connections" : "recycle_connections");
+		return reason_set(c->reason, -ENOTSUP, "policy %s: connections are counted (for %s) under rr and least only",
+				  policy_name(p), c->settings.max_connections ? "the limit of all" : "recycling");
 	return 0;
 }
 
@@ -92,11 +92,12 @@ static int set_all(struct cluster *c, enum umbel_policy p)
 		return err; /* the last one's reason */
 	c->settings.policy = p;
 	TAILQ_FOREACH (s, &c->sharing.shares, link) {
-		if (check(c, s, p) == 0)
+		const char *why;
+
+		if (policy_is_possible(p, s->listener.address.kind, s->form, &why))
 			apply(s, p);
 		else
-			cluster_note(c, 0, "policy", "%s keeps %s: %s", s->address, policy_name(s->policy),
-				     c->reason->text);
+			cluster_note(c, 0, "policy", "%s keeps %s: %s", s->address, policy_name(s->policy), why);
 	}
 	return 0;
 }

@@ -1,0 +1,91 @@
+#include "primary/ceiling.h"
+
+#include "primary/cluster.h"
+#include "primary/handoff.h"
+#include "primary/worker.h"
+
+/* Of libumbel workers: they say it. */
+static unsigned count_told(const struct cluster *c)
+{
+	const struct umbel_worker *w;
+	unsigned sum = 0;
+
+	TAILQ_FOREACH (w, &c->workers, link) {
+		bool known;
+		unsigned active = handoff_active(w, &known);
+
+		sum += known ? active : 0;
+	}
+	return sum;
+}
+
+/* Accepted, and nobody's yet. */
+static unsigned count_waiting(const struct cluster *c)
+{
+	const struct share *s;
+	unsigned sum = 0;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		sum += s->pending_count + s->parked_count;
+	return sum;
+}
+
+/* Whether somebody serves it who does not say what he has. */
+static bool is_untold(const struct share *s)
+{
+	for (unsigned i = 0; i < s->seat_count; i++) {
+		bool known;
+
+		handoff_active(s->seats[i].worker, &known);
+		if (!known)
+			return true;
+	}
+	return false;
+}
+
+/* Of Node's: the kernel knows the connections of a port. */
+static unsigned count_of_ports(const struct cluster *c)
+{
+	const struct share *s;
+	unsigned sum = 0;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		struct diag_clients clients;
+		unsigned queued;
+
+		if (s->listener.address.kind != ADDRESS_TCP || !c->sharing.diag || !is_untold(s))
+			continue;
+		queued = sides_waiting(s, 0); /* this first: it is rather too many than too few that are counted */
+		if (diag_clients(c->sharing.diag, s->listener.address.port, false, &clients) < 0)
+			continue;
+		sum += clients.connections > queued ? clients.connections - queued : 0;
+	}
+	return sum;
+}
+
+/* Between two looks it is as many as then and all that were handed over since: never too few. */
+static unsigned count_untold(struct cluster *c, unsigned most)
+{
+	struct ceiling *ceiling = &c->sharing.ceiling;
+	uint64_t now = uv_now(&c->loop), since = ceiling->handed - ceiling->handed_then, start;
+
+	if (ceiling->open_then + since < most || (ceiling->looked_ms && now < ceiling->next_ms))
+		return ceiling->open_then + (unsigned)since;
+	start = uv_hrtime();
+	ceiling->open_then = count_of_ports(c);
+	ceiling->handed_then = ceiling->handed;
+	ceiling->looked_ms = now;
+	/* A look walks over every TCP socket of the machine: at most a twentieth of the time goes into it. */
+	ceiling->next_ms = now + CEILING_AGAIN_MS + (uv_hrtime() - start) * 20 / 1000000;
+	return ceiling->open_then;
+}
+
+bool ceiling_is_reached(struct cluster *c)
+{
+	unsigned most = c->settings.max_connections, told;
+
+	if (most == 0)
+		return false;
+	told = count_told(c) + count_waiting(c);
+	return told >= most || told + count_untold(c, most - told) >= most;
+}
