@@ -198,6 +198,33 @@ static void take(const char *what, int fd)
 }
 
 static int drain[2] = {-1, -1}; /* a pipe that ends when it is to leave */
+static pthread_mutex_t own_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t own_over = PTHREAD_COND_INITIALIZER;
+static int own_count; /* threads: one that accepts, and one for each connection */
+
+static void count_own(int change)
+{
+	pthread_mutex_lock(&own_lock);
+	own_count += change;
+	pthread_cond_signal(&own_over);
+	pthread_mutex_unlock(&own_lock);
+}
+
+/* Nobody else counts them. */
+static void wait_for_own(void)
+{
+	pthread_mutex_lock(&own_lock);
+	while (own_count > 0)
+		pthread_cond_wait(&own_over, &own_lock);
+	pthread_mutex_unlock(&own_lock);
+}
+
+static void *hold_own(void *data)
+{
+	keep(data);
+	count_own(-1);
+	return NULL;
+}
 
 static void *accept_own(void *data)
 {
@@ -209,9 +236,11 @@ static void *accept_own(void *data)
 		if (client < 0)
 			continue;
 		dprintf(client, "%d\n", (int)getpid());
-		in_thread(keep, client);
+		count_own(1);
+		in_thread(hold_own, client);
 	}
 	close(fd);
+	count_own(-1);
 	return NULL;
 }
 
@@ -219,6 +248,7 @@ static void serve_own(struct umbel *umbel, int fd, void *data)
 {
 	if (drain[0] < 0 && pipe2(drain, O_CLOEXEC) < 0)
 		abort();
+	count_own(1);
 	in_thread(accept_own, fd);
 }
 
@@ -282,6 +312,8 @@ int main(int argc, char **argv)
 		err = umbel_on(u, UMBEL_DRAIN, on_drain, NULL);
 	if (!err)
 		err = umbel_run(u);
+	if (!err)
+		wait_for_own();
 	if (err)
 		fprintf(stderr, "under_node: %s\n", umbel_reason(u));
 	umbel_close(u);

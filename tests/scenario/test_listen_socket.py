@@ -4,6 +4,7 @@ import signal
 import pytest
 from c_programs import TESTS
 from harness import wait_until
+from test_c_shared import alive
 from test_c_under_node import connect, pids
 
 UNDER_NODE = TESTS / "under_node"
@@ -31,8 +32,8 @@ def test_reload(umbel, port):
         s, pid = connect(port)
         s.close()
         assert pid
-        return pid not in old and not set(run.slots().values()) & old
-    wait_until(is_new, "the new generation", 30)
+        return not any(map(alive, old))
+    wait_until(is_new, "the old ones to leave", 30)
     assert not set(pids(port, 10)) & old
 
 
