@@ -280,8 +280,8 @@ def test_lost_connections_are_noted(umbel, port, clients):
 
 def test_a_worker_that_writes_nonsense(umbel, port, tmp_path):
     """Whatever it writes, and however it treats the page: the primary lives, and so does the other worker."""
-    run = umbel("-n", 2, "--policy", "least", "--share", "channel", "--", "python3", PROGRAMS / "scribbler.py", port,
-                tmp_path / "file", UNDER_NODE, f"tcp://127.0.0.1:{port}")
+    run = umbel("-n", 2, "--policy", "least", "--share", "channel", "--", "python3", PROGRAMS / "scribbler.py",
+                port, tmp_path / "file", UNDER_NODE, f"tcp://127.0.0.1:{port}")
     run.wait_for("scribbles")
     other = run.wait_listening(2)[2]
     for _ in range(100):
