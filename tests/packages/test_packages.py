@@ -252,7 +252,8 @@ def test_socketio_by_websocket(start, port):
 @row("socket.io, long-polling", "a client that polls, as those of the default transports begin",
      "socket.io", result="does not work",
      remark="A session's requests must all reach one worker, and connections are spread in turn (in Node's "
-            "cluster it is the same). Ways round: `transports: ['websocket']`; its own primary, below")
+            "cluster it is the same). Ways round: `transports: ['websocket']`; `--policy sticky`; its own "
+            "primary, below")
 def test_socketio_by_polling(start, port):
     start("socket.io")
     with Client("socketio_client.js", f"http://127.0.0.1:{port}", "polling") as client:
@@ -261,6 +262,16 @@ def test_socketio_by_polling(start, port):
             said.append(line)
         assert said[-1] in ("connect_error xhr poll error", "connect_error xhr post error",
                             "disconnect transport error"), said
+
+
+@row("socket.io, long-polling, sticky", "with `--policy sticky`: a client that polls talks on", "socket.io",
+     remark="Not behind a proxy: [STATE.md](STATE.md)")
+def test_socketio_by_polling_under_sticky(start, port):
+    run = start("socket.io", "--policy", "sticky")
+    with Client("socketio_client.js", f"http://127.0.0.1:{port}", "polling") as client:
+        assert int(client.read().removeprefix("pid ")) in run.slots().values()
+        for n in range(10):
+            assert client.ask(f"echo {n}") == f"echo {n}"
 
 
 @row("@socket.io/sticky", "its primary and @socket.io/cluster-adapter's are JavaScript in the primary: its workers "
