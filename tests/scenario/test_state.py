@@ -149,40 +149,34 @@ def express():
         return
     if not shutil.which("npm"):
         pytest.skip("npm is not here")
-    done = subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=REDIS, timeout=300, capture_output=True, text=True)
+    done = subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=REDIS, timeout=300,
+                          capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"npm ci in examples/redis: {done.stderr[-500:]}")
 
 
-@pytest.fixture
-def shop(redis, umbel, port, express):
-    """The Express app, with a policy."""
-    def start(policy, *options):
-        return umbel("-n", 2, "--name", "shop", "--policy", policy, "--env", f"REDIS_URL=redis://127.0.0.1:{redis}",
-                     "--env", "SESSION_SECRET=for this test", *options, "--", "node", "app.js", port, cwd=REDIS)
-    return start
-
-
-@pytest.mark.parametrize("policy", ["rr", "sticky"])
-def test_express_sessions_in_redis(shop, port, policy):
-    run = shop(policy)
-    run.wait_listening(2)
-    counts, workers = visits([Client(port, address).get for address in addresses(7)])
-    assert counts == dict.fromkeys(counts, IN_TURN)
-    assert len(workers) == 2
-    assert run.stop() == 0
-    # Its connection to Redis is closed when it has drained: nobody had to be killed.
-    assert len(run.find(r"^umbel: slot \d pid \d+ left")) == 2
-
-
-def test_express_sessions_in_redis_outlive_workers(shop, port):
-    run = shop("rr", "--soak", "100ms")
+def test_express_sessions_in_redis(redis, umbel, port, express):
+    """Under rr, under sticky, and after a reload: one session for each client."""
+    run = umbel("-n", 2, "--name", "shop", "--policy", "rr", "--soak", "100ms", "--env",
+                f"REDIS_URL=redis://127.0.0.1:{redis}", "--env", "SESSION_SECRET=for this test", "--",
+                "node", "app.js", port, cwd=REDIS)
     before = run.wait_listening(2)
-    client = Client(port)
-    assert visits([client.get])[0][0] == IN_TURN
+    clients = [Client(port, address) for address in addresses(7)]
+    counts, workers = visits([client.get for client in clients])
+    assert counts == dict.fromkeys(counts, IN_TURN)
+    assert workers == {str(pid) for pid in before.values()}
+
+    assert verb(run, "policy", "shop", "sticky").returncode == 0
+    counts, workers = visits([client.get for client in clients])
+    assert counts == dict.fromkeys(counts, [n + len(IN_TURN) for n in IN_TURN])
+    assert len(workers) == 2
+
     assert verb(run, "reload", "shop").returncode == 0
-    count, _, worker = client.get().partition(" by ")
-    assert int(count) == 7 and int(worker) not in before.values()
+    count, _, worker = clients[0].get().partition(" by ")
+    assert int(count) == 2 * len(IN_TURN) + 1 and int(worker) not in before.values()
+    assert run.stop() == 0
+    # The connection to Redis is closed when a worker has drained: nobody had to be killed.
+    assert len(run.find(r"^umbel: slot \d pid \d+ left")) == 4
 
 
 @pytest.mark.parametrize("policy", ["rr", "sticky"])
