@@ -23,6 +23,7 @@ def under_load(app, clients, act, count, what="reloads"):
     wait_quiet(app.port)
     kernel, began = Kernel(), time.monotonic()
     with loading(*[client(app.port) for client in clients]) as loads:
+        wait_until(lambda: any(app.tally(pid)[0] for pid in app.run.slots().values()), "the load")
         for _ in range(count):
             act(app)
         took = time.monotonic() - began
