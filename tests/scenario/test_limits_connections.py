@@ -110,8 +110,14 @@ def test_a_limit_and_a_policy_that_steers(app, port, kind):
     """Who counts is who hands over."""
     run, _ = app(kind, 2, "rr", "--max-connections", 10)
     done = verb(run, "policy", "app", "spread")
-    assert done.returncode not in (0, 2) and "max" in done.stderr, done
+    assert done.returncode not in (0, 2) and "limit" in done.stderr and "rr and least" in done.stderr, done
     assert listener(run)["policy"] == "rr"
+
+
+def test_a_limit_from_the_start_and_a_policy_that_steers(umbel, port):
+    run = umbel("-n", 2, "--policy", "spread", "--max-connections", 10, "--", TESTS / "serve", f"tcp://:{port}")
+    assert run.wait() in (1, 2)
+    assert run.find(r"max.connections.*rr.*least", "stderr"), run.output()
 
 
 # ---- the primary has no descriptors ----
