@@ -1,12 +1,11 @@
 'use strict';
-// app PORT [WORK [ROWS [SLOW_WORK]]]: a plain server, no word of cluster. WORK: CPU that a request costs
-// (work.js), in slot 1 SLOW_WORK; ROWS: the answer is an HTML template of so many rows, and the work is
-// done row by row. SIGUSR2: it says how many requests it has served.
+// app PORT [WORK [ROWS]]: a plain server, no word of cluster. WORK: CPU that a request costs (work.js);
+// ROWS: the answer is an HTML template of so many rows, and the work is done row by row. SIGUSR2: it says
+// how many requests it has served.
 const http = require('http');
 const work = require('./work');
 
-const [port, usual = 0, rows = 0, slow = usual] = process.argv.slice(2).map(Number);
-const amount = process.env.UMBEL_SLOT === '1' ? slow : usual;
+const [port, amount = 0, rows = 0] = process.argv.slice(2).map(Number);
 let served = 0;
 
 const escape = (s) => String(s).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);

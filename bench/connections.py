@@ -6,9 +6,9 @@ import re
 import signal
 import time
 
-from measure import (BUILD, Failed, Row, Servers, alternate, breakdown, calibrate, children, closed_loop, cpu_ns,
+from measure import (BUILD, Failed, Row, Servers, alternate, breakdown, children, closed_loop, cpu_ns,
                      note, run, strace_counts, tree)
-from sides import has_nginx, nginx, node, reuseport, umbel_c, umbel_node
+from sides import has_nginx, nginx, node, reuseport, umbel_c, umbel_node, uneven
 
 POLICIES = ("rr", "least", "sticky", "spread", "shared")
 
@@ -148,24 +148,16 @@ def syscalls_steered(plan):
             Row("kinds of them, of both : of hand-written", "", [len(ours | other)], [len(other)], 1)]
 
 
-SLOW_CLIENTS, SLOW_WORKERS, SLOW_MS = 32, 4, 1
-
-
 def slow(plan):
-    """Slot 1 takes ten times as long. C workers sleep, Node's use CPU: by that `least` knows them."""
-    amount = int(calibrate(SLOW_MS))
+    """A closed loop of 32 clients. The policies have servers of their own: none has to learn anew."""
     with Servers() as servers:
-        kinds = {"C": (umbel_c, 1000 * SLOW_MS, 10_000 * SLOW_MS),
-                 "Node": (umbel_node, amount, 0, 10 * amount)}
-        sides = {}
-        for kind, (side, *work) in kinds.items():
-            for policy in ("rr", "least"):
-                server = side(servers, SLOW_WORKERS, *work, policy=policy)
-                sides[kind, policy] = lambda s=server: closed_loop(s, 2 * plan.short, SLOW_CLIENTS)[0].p99_ms
+        sides = {(kind, policy): lambda s=uneven(servers, kind, policy):
+                 closed_loop(s, 2 * plan.short, clients=32)[0].p99_ms
+                 for kind in ("C", "Node") for policy in ("rr", "least")}
         rounds = alternate(sides, plan, key=float)
 
     def row(kind, limit):
         rr, least = ([r[kind, policy] for r in rounds] for policy in ("rr", "least"))
-        return Row(f"99th percentile, 1 of {SLOW_WORKERS} slow, {kind}, least : rr", "ms", least, rr, limit)
+        return Row(f"99th percentile, 1 of 4 slow, {kind}, least : rr", "ms", least, rr, limit)
 
     return [row("C", 1 / 10), row("Node", 1 / 3)]

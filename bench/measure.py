@@ -193,11 +193,6 @@ def run(command, seconds):
     return done.stdout
 
 
-def calibrate(ms):
-    """The amount of work (work.js) that takes so long here."""
-    return run(["node", BENCH / "work.js", "calibrate", ms], 60).strip()
-
-
 # ---- slices ----
 
 

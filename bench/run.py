@@ -30,7 +30,7 @@ import sys
 import time
 
 import connections
-from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, calibrate, children, cpu_ns,
+from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, children, cpu_ns,
                      note, notes, run, strace_counts, wrk)
 from sides import bare_loop, node, umbel_c, umbel_node
 
@@ -120,6 +120,10 @@ def syscalls(plan):
     return [Row(f"system calls/connection, {workers} workers : Node's primary", "",
                 [calls[workers]], other, limit, of="umbel")
             for workers, limit in (("C", 2.5), ("Node", 6))]
+
+
+def calibrate(ms):
+    return run(["node", BENCH / "work.js", "calibrate", ms], 60).strip()
 
 
 def busy_loops(count, amount, seconds):

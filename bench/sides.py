@@ -7,7 +7,7 @@ from measure import BENCH, BUILD, UMBEL, Failed, free_port
 WORKERS = 2
 
 
-def run_umbel(servers, program, workers, policy, args):
+def run_umbel(servers, program, workers, policy, args=()):
     """args: what the program takes after its port."""
     port = free_port()
     options = ["--policy", policy] if policy else []
@@ -15,12 +15,19 @@ def run_umbel(servers, program, workers, policy, args):
                          ready=workers, port=port)
 
 
-def umbel_c(servers, workers=WORKERS, *args, policy=None):
-    return run_umbel(servers, [BUILD / "bench" / "c_worker"], workers, policy, args)
+def umbel_c(servers, policy=None):
+    return run_umbel(servers, [BUILD / "bench" / "c_worker"], WORKERS, policy)
 
 
 def umbel_node(servers, workers=WORKERS, *work, policy=None):
     return run_umbel(servers, ["node", BENCH / "app.js"], workers, policy, work)
+
+
+def uneven(servers, kind, policy):
+    """Four that do one thing at a time, and sleep 1 ms for each; in slot 1 ten times as long."""
+    tests = "tests/programs"
+    program = {"C": [BUILD / tests / "uneven"], "Node": ["node", BENCH.parent / tests / "uneven.js"]}
+    return run_umbel(servers, program[kind], 4, policy, [1, 1, 10])
 
 
 def node(servers, workers=WORKERS, *work, policy="rr"):
