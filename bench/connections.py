@@ -1,12 +1,13 @@
 """Rows about connections: every policy beside Node's cluster, a hand-written SO_REUSEPORT server and nginx, CPU of
 workers included; what steering costs the primary and the workers; a slow worker under `least`."""
 import dataclasses
+import json
 import os
 import re
 import signal
 import time
 
-from measure import (BUILD, Failed, Row, Servers, alternate, breakdown, children, closed_loop, cpu_ns,
+from measure import (UMBEL, Failed, Row, Servers, alternate, breakdown, children, closed_loop, cpu_ns,
                      note, run, strace_counts, tree)
 from sides import has_nginx, nginx, node, reuseport, umbel_c, umbel_node, uneven
 
@@ -66,6 +67,14 @@ def furthest(server):
     return [max(0.01, *(abs(n / share - 1) * 100 for n in served))]
 
 
+def note_skipped(name, server):
+    """A worker that is full when its turn comes misses it: under `rr` that makes shares uneven."""
+    text = run(["env", f"UMBEL_HOME={server.home.name}", UMBEL, "status", "app", "--json"], 10)
+    (listener,) = json.loads(text)["listeners"]
+    note(f"{name}: {listener['skipped']:,} turns were passed over while {listener['handed']:,} connections "
+         "were handed over.")
+
+
 def policies_node(plan):
     with Servers() as servers:
         # What is compared most stands side by side: then nothing else happens between its slices.
@@ -76,6 +85,7 @@ def policies_node(plan):
                   for policy in POLICIES if f"Node, {policy}" not in sides}
         taken = measure_whole(sides, plan)
         missed = {name: furthest(server) for name, server in sides.items()}
+        note_skipped("Node, rr", sides["Node, rr"])
 
     def rate(name, other, limit):
         return Row(f"connections/s, {name} : {other}", "/s", taken(name, "per_second"),
