@@ -204,17 +204,25 @@ static int next_connection(struct share *s, const struct umbel_worker *to, struc
 	return 0;
 }
 
-/* Descriptors or memory: said once, and once more when it is over. */
-static void tell_lack(struct share *s, int lack)
+/* Descriptors or memory: said once, and once more when nobody waits any longer. */
+static void tell_lack(struct share *s, int err)
 {
 	struct cluster *c = s->cluster;
 
-	if (lack && !c->sharing.lacks)
+	if (!c->sharing.lacks)
 		cluster_note(c, 0, "accept", "%s: cannot take connections: %s; they wait in the kernel", s->address,
-			     strerror(-lack));
-	else if (!lack && c->sharing.lacks)
-		cluster_note(c, 0, "accept", "%s: takes connections again", s->address);
-	c->sharing.lacks = lack;
+			     strerror(-err));
+	c->sharing.lacks = true;
+}
+
+static void tell_no_lack(struct share *s)
+{
+	struct cluster *c = s->cluster;
+
+	if (!c->sharing.lacks)
+		return;
+	cluster_note(c, 0, "accept", "%s: takes connections again", s->address);
+	c->sharing.lacks = false;
 }
 
 /* What the lanes took is closed here in one go: the numbers are neighbours. */
@@ -301,10 +309,10 @@ static bool dispatch_one(struct share *s, struct round *r)
 	err = r->failed ? -EAGAIN : next_connection(s, s->seats[seat].worker, &p);
 	if (err < 0 && err != -EAGAIN)
 		tell_lack(s, err);
+	else if (err < 0 && !r->failed)
+		tell_no_lack(s);
 	if (err < 0)
 		return false;
-	if (s->cluster->sharing.lacks)
-		tell_lack(s, 0);
 	if (s->chooser && !p.chosen && chooser_park(s, &p) == 0)
 		return true;
 	seat = choice_for(s, &p, seat);

@@ -12,7 +12,7 @@ struct sharing {
 	uint8_t next_number;
 	struct diag *diag;   /* NULL: the kernel does not tell */
 	struct ceiling ceiling;
-	int lacks; /* why nothing is accepted, as it was said: -EMFILE; 0: nothing */
+	bool lacks; /* descriptors or memory, and it was said */
 	umbel_chooser *chooser; /* of listeners to come; NULL */
 	void *chooser_data;
 	unsigned waiting;    /* shares that wait for room */

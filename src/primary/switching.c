@@ -37,8 +37,8 @@ static int check_app(struct cluster *c, enum umbel_policy p)
 		return reason_set(c->reason, -ENOTSUP, "policy %s: at most %d slots can be steered to, there are %d",
 				  policy_name(p), UMBEL_STEERED_SLOTS_MAX, cluster_wanted(c));
 	if (!policy_is_handed(p) && (c->settings.max_connections || c->settings.recycle_connections))
-		return reason_set(c->reason, -ENOTSUP, "policy %s: connections are counted (for %s) under rr and least only",
-				  policy_name(p), c->settings.max_connections ? "the limit of all" : "recycling");
+		return reason_set(c->reason, -ENOTSUP, "policy %s: %s needs rr or least, where connections are counted",
+				  policy_name(p), c->settings.max_connections ? "max_connections" : "recycle_connections");
 	return 0;
 }
 
