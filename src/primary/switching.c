@@ -38,7 +38,8 @@ static int check_app(struct cluster *c, enum umbel_policy p)
 				  policy_name(p), UMBEL_STEERED_SLOTS_MAX, cluster_wanted(c));
 	if (!policy_is_handed(p) && (c->settings.max_connections || c->settings.recycle_connections))
 		return reason_set(c->reason, -ENOTSUP, "policy %s: %s needs rr or least, where connections are counted",
-				  policy_name(p), c->settings.max_connections ? "max_connections" : "recycle_connections");
+				  policy_name(p),
+				  c->settings.max_connections ? "a limit of max_connections" : "recycle_connections");
 	return 0;
 }
 
