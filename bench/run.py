@@ -14,7 +14,7 @@
   syscalls-steered  system calls of a C worker for a steered connection; a hand-written server's
   slow           the 99th percentile with one of four workers ten times slower: least and rr
 
-  --seconds S    length of a slice (4); a row has at least 5 slices of each side
+  --seconds S    length of a slice (4; where there are many sides 2); a row has at least 5 slices of each side
   --quick        1 s, 2 slices, no warm-up: shows that all of it works, not how fast it is
   --markdown     the block for docs/PERFORMANCE.md
 
