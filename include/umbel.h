@@ -100,6 +100,8 @@ struct umbel_event {
 			bool out_of_memory; /* killed by the kernel, for the memory of its cgroup */
 			bool late;         /* killed by us: not ready in settings.ready_ms */
 			int64_t up_ms;     /* from fork to death, milliseconds */
+			uint32_t in_service; /* connections that it had taken and not finished, which ended with
+					      * it, as far as it has said (libumbel's) */
 		} exit;
 		struct {
 			int error;       /* negative errno */

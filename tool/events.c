@@ -179,6 +179,9 @@ static void describe_exit(const struct umbel_event *e, bool left, char *text, si
 			 e->exit.out_of_memory ? ": out of memory" : "");
 	else
 		snprintf(text, size, "exited with %d after %.1f s", e->exit.code, seconds);
+	if (e->exit.in_service > 0 && strlen(text) < size)
+		snprintf(text + strlen(text), size - strlen(text), ", with %u connection%s", e->exit.in_service,
+			 e->exit.in_service == 1 ? "" : "s");
 }
 
 static bool is_wanted_code(const struct run *r, int code)

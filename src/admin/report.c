@@ -244,6 +244,7 @@ static void add_details(json_t *event, const struct umbel_event *e)
 		json_object_set_new(event, "out_of_memory", json_boolean(e->exit.out_of_memory));
 		json_object_set_new(event, "late", json_boolean(e->exit.late));
 		json_object_set_new(event, "up_ms", json_integer(e->exit.up_ms));
+		json_object_set_new(event, "in_service", json_integer(e->exit.in_service));
 		break;
 	case UMBEL_RELOADED:
 		json_object_set_new(event, "error", json_integer(e->result.error));

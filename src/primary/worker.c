@@ -318,6 +318,12 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struc
 	e->event.exit.late = w->late;
 	e->event.exit.out_of_memory = d->out_of_memory;
 	e->event.exit.up_ms = (int64_t)(worker_now_ms() - w->started_ms);
+	if (w->board) {
+		struct scoreboard_view view;
+
+		scoreboard_read(w->board, &view);
+		e->event.exit.in_service = view.active;
+	}
 }
 
 /* What it said before it died still counts. */
