@@ -14,7 +14,7 @@
 
 enum {
 	MAX_KEY = 4096,
-	LINGER_MS = 3000, /* for reading the datagrams that it has */
+	LINGER_MS = 3000, /* for taking what waits in its sockets */
 	LOOK_MS = 5,
 };
 

@@ -359,7 +359,7 @@ static int answer(struct umbel_worker *w, const struct node_message *m, struct s
 	if (s->form == SHARE_LENT)
 		return send_socket(w, m, s, s->listener.fd);
 	if (takes_side(w, s)) {
-		err = sides_take(s, w, &side);
+		err = sides_take(s, w, m->query.accepts, &side);
 		if (!err)
 			return send_socket(w, m, s, side->listener.fd);
 	}

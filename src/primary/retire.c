@@ -103,7 +103,8 @@ static bool is_hopeless(const struct side *side)
 	for (unsigned i = 0; i < s->seat_count; i++)
 		if (!s->seats[i].accepts)
 			return false;
-	return s->seat_count > 0 && uv_now(&s->cluster->loop) - side->retires_ms > HOPE_MS;
+	return (s->seat_count > 0 || side->is_read_alone) &&
+	       uv_now(&s->cluster->loop) - side->retires_ms > HOPE_MS;
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -6,6 +6,7 @@
 #include "primary/chooser.h"
 #include "primary/cluster.h"
 #include "primary/handoff.h"
+#include "primary/policy.h"
 #include "wire/node.h"
 
 #include <errno.h>
@@ -281,9 +282,22 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* Everybody who serves it accepts by himself: what came to the door nobody will ever take. */
+static void close_what_nobody_takes(struct share *s)
+{
+	int fd;
+
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (!s->seats[i].accepts)
+			return;
+	while (s->seat_count > 0 && (fd = listener_accept(&s->listener, true)) >= 0)
+		fd_close(&fd);
+}
+
 /* Nobody can take one: the kernel queues them. */
 static void wait_for_room(struct share *s)
 {
+	close_what_nobody_takes(s);
 	listener_pause(&s->listener);
 	sides_pause(s);
 	share_set_waiting(s, true);
@@ -355,7 +369,11 @@ void share_on_ready(struct share *s)
 
 static void on_ready(struct listener *l)
 {
-	share_on_ready(share_of(l));
+	struct share *s = share_of(l);
+
+	if (policy_is_steered(s->policy) && !s->chooser)
+		steering_doubt(s);
+	share_on_ready(s);
 }
 
 void share_put(struct share *s, struct pending p)
@@ -374,44 +392,6 @@ void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals 
 		pending_finish(&p);
 	else
 		share_put(s, p);
-}
-
-/* ---- seats ---- */
-
-int share_add(struct share *s, struct umbel_worker *w)
-{
-	if (s->seat_count == s->seat_size) {
-		unsigned size = s->seat_size ? s->seat_size * 2 : 8;
-		struct subscription *more = reallocarray(s->seats, size, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		s->seats = more;
-		s->seat_size = size;
-	}
-	s->seats[s->seat_count++] = (struct subscription){.worker = w};
-	s->closed_by = 0;
-	uv_timer_stop(&s->orphan);
-	steering_update(s);
-	return 0;
-}
-
-int share_seat_of(const struct share *s, const struct umbel_worker *w)
-{
-	for (unsigned i = 0; i < s->seat_count; i++)
-		if (s->seats[i].worker == w)
-			return (int)i;
-	return -1;
-}
-
-/* The others keep their order, and the turn stays with whom it was. */
-void share_remove(struct share *s, unsigned seat)
-{
-	s->seat_count--;
-	memmove(s->seats + seat, s->seats + seat + 1, (s->seat_count - seat) * sizeof(*s->seats));
-	if (s->last >= seat)
-		s->last = s->last ? s->last - 1 : (s->seat_count ? s->seat_count - 1 : 0);
-	steering_update(s);
 }
 
 /* ---- opening ---- */

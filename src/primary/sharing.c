@@ -217,13 +217,16 @@ void sharing_listens(const struct share *s, const struct umbel_worker *w)
 		socket_set_backlog(side->listener.fd, &s->wish);
 }
 
-bool sharing_has_datagrams(struct cluster *c, const struct umbel_worker *w)
+bool sharing_reads_alone(struct cluster *c, const struct umbel_worker *w)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
-		if (!share_accepts(s) && sides_find(s, w))
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		const struct side *side = sides_find(s, w);
+
+		if (side && side->is_read_alone)
 			return true;
+	}
 	return false;
 }
 
@@ -233,9 +236,9 @@ bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w)
 	struct share *s;
 
 	TAILQ_FOREACH (s, &c->sharing.shares, link) {
-		const struct side *side = share_accepts(s) ? NULL : sides_find(s, w);
+		const struct side *side = sides_find(s, w);
 
-		if (side && diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
+		if (side && side->is_read_alone && diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
 			return true;
 	}
 	return false;

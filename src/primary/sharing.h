@@ -37,8 +37,8 @@ void sharing_release(struct cluster *c, struct umbel_worker *w); /* it is dead: 
 void sharing_trim(struct cluster *c); /* slots were retired */
 void sharing_listens(const struct share *s, const struct umbel_worker *w); /* it has called listen(2) */
 
-/* Udp: whether it has sockets; whether there is something in them that it has not read. */
-bool sharing_has_datagrams(struct cluster *c, const struct umbel_worker *w);
+/* Sockets of which only the worker can take what is in them: whether it has some; whether there is something. */
+bool sharing_reads_alone(struct cluster *c, const struct umbel_worker *w);
 bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w);
 
 struct share *sharing_find(struct cluster *c, const char *key); /* NULL: nobody serves it */

@@ -52,6 +52,7 @@ static void on_ready(struct listener *l)
 	struct side *side = side_of(l);
 
 	side->readable = true;
+	steering_doubt(side->share);
 	share_on_ready(side->share);
 }
 
@@ -163,7 +164,7 @@ static struct side *find_free(const struct share *s, int slot)
 	return NULL;
 }
 
-int sides_take(struct share *s, const struct umbel_worker *w, struct side **ret)
+int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret)
 {
 	struct side *side = sides_find(s, w);
 	int err = 0;
@@ -175,6 +176,7 @@ int sides_take(struct share *s, const struct umbel_worker *w, struct side **ret)
 	if (err)
 		return err;
 	side->owner = w->id;
+	side->is_read_alone = accepts || is_udp(s);
 	retire_cancel(side);
 	steering_update(s); /* an index more */
 	*ret = side;
@@ -195,8 +197,11 @@ void sides_release(struct share *s, const struct umbel_worker *w)
 {
 	struct side *side = sides_find(s, w);
 
-	if (side)
-		side->owner = 0;
+	if (!side)
+		return;
+	side->owner = 0;
+	if (side->is_read_alone && !is_udp(s))
+		retire_begin(side); /* unless a successor takes it before long, who waits in it is to see an end */
 }
 
 /* A slot keeps one beside its worker's: the next successor's. */

@@ -23,6 +23,7 @@ struct side {
 	int slot;
 	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
 	bool steered;   /* the kernel gives it what is new */
+	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */
 	bool readable;  /* connections may wait in it */
 	unsigned open_handles;
 
@@ -45,7 +46,7 @@ int sides_open(struct share *s);
 void sides_close(struct share *s); /* with the share */
 
 /* The worker's: the one it has, one that its slot has left, or a new one. 0 or -errno. */
-int sides_take(struct share *s, const struct umbel_worker *w, struct side **ret);
+int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret);
 struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
 void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DOUBT_MS = 100 }; /* at most so often */
+
 /* Who may be steered to: the newest worker of each slot that takes. */
 struct takers {
 	struct side *sides[BUCKETS_SLOTS + 1]; /* by slot; NULL: nobody */
@@ -108,13 +110,14 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 
 	if (t->count == 0 && udp && s->steering.length)
 		return 0; /* where it went before it waits for a successor */
-	if (t->count > 0 && is_steered(s) && !s->chooser) {
+	if (t->count > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
+		err = plan_sticky(s, t, buckets);
+		plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
+	} else if (t->count > 0 && is_steered(s)) {
 		plan = (struct steer_plan){udp ? STEER_FLOW : STEER_RANDOM, t->targets, t->count, NULL};
-		if (s->policy == UMBEL_STICKY) {
-			err = plan_sticky(s, t, buckets);
-			plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
-		}
 	}
+	if (s->chooser)
+		plan = (struct steer_plan){STEER_TO_FIRST, &first, 1, NULL};
 	return err ? err : attach(s, &plan);
 }
 
@@ -144,6 +147,17 @@ void steering_update(struct share *s)
 		cluster_note(s->cluster, 0, "steering", "%s: the kernel does not take the program that steers its "
 			     "connections: %s", s->address, strerror(-err));
 	s->steering.failed = err;
+}
+
+void steering_doubt(struct share *s)
+{
+	uint64_t now = uv_now(&s->cluster->loop);
+
+	if (s->sides.group.count == 0 || now - s->steering.doubted_ms < DOUBT_MS)
+		return;
+	s->steering.doubted_ms = now;
+	s->steering.length = 0;
+	steering_update(s);
 }
 
 void steering_update_all(struct cluster *c)

@@ -17,10 +17,15 @@ struct steering {
 	unsigned length;
 	struct buckets *homes;       /* sticky: of all slots; NULL until then */
 	uint16_t slots[BUCKETS];     /* sticky: who serves each bucket now; 0: nobody */
+	uint64_t doubted_ms;         /* of uv_now(): when it was attached anew because of what arrived */
 	bool failed;                 /* the kernel did not take a program, and it was said */
 };
 
 void steering_update(struct share *s);           /* nothing to do for a share without sides */
+
+/* Something arrived where nobody is steered to. Just after a change that may be; else somebody has detached the
+ * program (SO_LOCK_FILTER does not prevent it): it is attached anew. */
+void steering_doubt(struct share *s);
 void steering_update_all(struct cluster *c);
 void steering_finish(struct steering *st);
 

@@ -58,7 +58,7 @@ static void on_gone_told(struct queued_event *e)
  * responses need a while until every keep-alive connection has had one. */
 enum { LAST_STEPS_MS = 1000, NODE_LAST_STEPS_MS = 300, LAST_READS = 512, CUT_MS = 1500 };
 
-/* Datagrams that were steered to it just now. */
+/* What was steered to it just now. */
 enum { SETTLE_MS = 20 };
 
 /* Its group, and itself: it may have left the group. */
@@ -120,7 +120,7 @@ static void action_drain(struct umbel_worker *w)
 	if (w->has_preload) {
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
-	} else if (sharing_has_datagrams(w->cluster, w)) {
+	} else if (sharing_reads_alone(w->cluster, w)) {
 		worker_deadline(w, DEADLINE_CUT, SETTLE_MS);
 	}
 	dialogue_disconnect_when_idle(w);
