@@ -1,6 +1,8 @@
 """Clients that load one port, and what the kernel says about it meanwhile. Loopback only."""
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -13,6 +15,10 @@ from harness import wait_until
 COUNTERS = ["ListenOverflows", "ListenDrops", "OutRsts"]
 HARM = ["EstabResets", "AttemptFails", "TCPAbortOnClose", "TCPAbortOnData"]
 EVIDENCE = [*HARM, "RetransSegs"]
+
+LATE = 2  # acknowledgements that the kernel put off all the same (network.py)
+
+SYN_RECV, LISTEN = 3, 10
 
 
 class Kernel:
@@ -43,11 +49,12 @@ class Kernel:
             return "kernel not asked (no network namespace of our own)"
         text = ", ".join(f"{name} {self.counted[name]}" for name in self.names)
         bad = [name for name in self.names if self.counted[name]]
-        # A segment that came twice and finds its connection over is answered with a reset that
+        # A segment that came twice or late and finds its connection over is answered with a reset that
         # harms nobody: nothing was established, nothing was aborted.
-        if bad == ["OutRsts"] and self.counted["RetransSegs"] >= self.counted["OutRsts"] and \
+        late = self.counted["RetransSegs"] + LATE
+        if bad == ["OutRsts"] and self.counted["OutRsts"] <= late and \
                 not any(self.counted[name] for name in HARM):
-            return f"{text} (answers to {self.counted['RetransSegs']} segments sent twice)"
+            return f"{text} (answers to segments sent twice, {self.counted['RetransSegs']} of them, or late)"
         assert not bad, f"the kernel counted {self.counted}\n{context}"
         return text
 
@@ -63,12 +70,34 @@ def connections(port):
     return count
 
 
+def _in_state(port, state):
+    """Sockets with that local port, by sock_diag(7): /proc/net/tcp takes seconds when 100,000 have ended."""
+    netlink_sock_diag, by_family, request_dump, done = 4, 20, 0x301, 3
+    count = 0
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << state)
+        request += struct.pack("!H", port) + bytes(46)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_sock_diag) as s:
+            s.send(struct.pack("=IHHII", 16 + len(request), by_family, request_dump, 1, 0) + request)
+            kind = by_family
+            while kind == by_family:
+                said = s.recv(1 << 16)
+                while said and kind == by_family:
+                    length, kind = struct.unpack_from("=IH", said)
+                    count += kind == by_family
+                    said = said[(length + 3) & ~3:]
+            assert kind == done, f"sock_diag: message {kind}"
+    return count
+
+
 def half_open(port):
     """Handshakes with this port that are not over, or whose client has to speak first."""
-    syn_recv = "03"
-    lines = [line.split() for name in ("tcp", "tcp6")
-             for line in Path("/proc/self/net", name).read_text().splitlines()[1:]]
-    return sum(state == syn_recv and ours.endswith(f":{port:04X}") for _, ours, _, state, *_ in lines)
+    return _in_state(port, SYN_RECV)
+
+
+def listening(port):
+    """Sockets: the door and the sides."""
+    return _in_state(port, LISTEN)
 
 
 def wait_quiet(port):
