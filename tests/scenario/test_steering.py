@@ -1,8 +1,10 @@
 """What becomes of connections when policies change and workers stop, die and leave. What takes minutes:
 tests/torture."""
+import ctypes
 import os
 import signal
 import socket
+import stat
 import statistics
 import struct
 import time
@@ -248,3 +250,85 @@ def test_the_port_is_free_at_the_end(app, port, policy):
     with socket.socket(socket.AF_INET6) as s:
         s.bind(("::", port))
         s.listen()
+
+
+# ---- who may be steered to ----
+
+
+@each_live
+@each_kind
+def test_nothing_is_taken_before_it_has_soaked(app, port, kind, policy):
+    """A successor that listens has sockets of its own, to which nobody is steered yet."""
+    run, pids = app(kind, 2, policy, "--soak", "1200ms")
+    if policy in STEERED:
+        wait_steered(run, *pids)
+    run.send(signal.SIGHUP)
+    wait_until(lambda: len(run.find(r"slot 1 pid \d+ listens")) == 2, "the first successor")
+    with Crowd(port, sources=CLIENTS) as crowd:
+        crowd.go(2 * len(CLIENTS))
+        assert not run.find("takes over") and set(crowd.pids()) == set(pids.values())
+        wait_until(lambda: all(map(is_gone, pids.values())), "the old ones to end")
+        first = len(crowd.answers)
+        crowd.go(2 * len(CLIENTS))
+        assert set(crowd.pids(first)) == set(run.wait_listening(2).values())
+    assert not crowd.failures
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives workers another user")
+@each_kind
+def test_workers_of_another_user(app, port, kind):
+    """All sockets of a group belong to one user, whoever reads from them."""
+    run, pids = app(kind, 2, "spread", "--user", "nobody")
+    wait_steered(run, *pids)
+    for pid in pids.values():
+        assert os.stat(f"/proc/{pid}").st_uid != 0
+    with Crowd(port) as crowd:
+        assert set(crowd.go(60).pids()) == set(pids.values())
+        os.kill(pids[1], signal.SIGKILL)
+        run.wait_successor(1, pids[1])
+        assert verb(run, "reload", "app").returncode == 0
+        first = len(crowd.answers)
+        wait_until(lambda: is_gone(pids[2]), "the old one to end")
+        crowd.go(60)
+    assert not crowd.failures and set(crowd.pids(first)) == set(run.wait_listening(2).values())
+
+
+def listening_socket_of(pid):
+    """A copy of a worker's listening socket."""
+    pidfd_getfd = 438
+    libc, pidfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid)
+    try:
+        for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+            copy = libc.syscall(pidfd_getfd, pidfd, fd, 0)
+            if copy < 0 or not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                if copy >= 0:
+                    os.close(copy)
+                continue
+            s = socket.socket(fileno=copy)
+            if s.family == socket.AF_INET6 and s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return s
+            s.close()
+    finally:
+        os.close(pidfd)
+    pytest.skip(f"no listening socket of {pid} (ptrace(2) may be forbidden here)")
+
+
+@pytest.mark.parametrize("kind", ["node", pytest.param("c", marks=pytest.mark.xfail(
+    reason="libumbel closes a socket that was shut down"))])
+def test_a_worker_that_shuts_its_socket(app, port, kind):
+    """shutdown(2) takes the slot's socket out of the group, for all who have it. It comes back, at another place."""
+    run, pids = app(kind, 4, "spread")
+    wait_steered(run, *pids)
+    with Crowd(port) as crowd:
+        for slot in (2, 4, 1):
+            with listening_socket_of(pids[slot]) as s:
+                s.shutdown(socket.SHUT_RDWR)
+                wait_until(lambda s=s: s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), "it to listen again")
+        crowd.go(100, timeout=5)
+        assert set(crowd.pids()) == set(pids.values())
+        assert verb(run, "reload", "app").returncode == 0
+        wait_until(lambda: all(map(is_gone, pids.values())), "the old ones to end")
+        first = len(crowd.answers)
+        crowd.go(100)
+        assert set(crowd.pids(first)) == set(run.wait_listening(4).values())
+    assert not crowd.failures
