@@ -360,6 +360,8 @@ void **umbel_worker_data(struct umbel_worker *w);                            /* 
  *   fast_open=N      tcp: TCP_FASTOPEN with so many pending, 1..65535 (tcp(7))
  *   mode=0660        unix: permissions of the file
  *   owner=USER[:GROUP]  unix: whose the file is, names or numbers; for a primary that may (root)
+ *   shared           UMBEL_SHARED for this address: one socket, also for datagrams that are meant for many
+ *                    (broadcast, multicast), of which else every worker gets its own copy
  * Those of settings.listen come first, then those of the worker that asks first.
  * 0 means asked: UMBEL_LISTENING or UMBEL_FAILED follows. -EEXIST: already served. */
 int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *data);

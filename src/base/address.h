@@ -24,6 +24,7 @@ struct address_options {
 	int defer_accept; /* tcp: seconds, 1..60 */
 	int fast_open;    /* tcp: 1..65535 */
 	int mode;         /* unix: 0001..0777 */
+	bool shared;      /* UMBEL_SHARED, whatever the app's policy */
 	char owner[ADDRESS_OWNER_MAX]; /* unix: "USER" or "USER:GROUP", names or numbers, not looked up */
 };
 

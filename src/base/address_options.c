@@ -32,6 +32,12 @@ static const char *set_ipv6_only(struct address_options *o, const char *value, s
 	return value ? "ipv6_only takes no value" : NULL;
 }
 
+static const char *set_shared(struct address_options *o, const char *value, size_t len)
+{
+	o->shared = true;
+	return value ? "shared takes no value" : NULL;
+}
+
 static const char *set_defer_accept(struct address_options *o, const char *value, size_t len)
 {
 	o->defer_accept = parse_number(value, len, 10, 60);
@@ -80,13 +86,14 @@ static const struct {
     {"backlog", TCP | UNIX, set_backlog},    {"ipv6_only", TCP | UDP, set_ipv6_only},
     {"defer_accept", TCP, set_defer_accept}, {"fast_open", TCP, set_fast_open},
     {"mode", UNIX, set_mode},                {"owner", UNIX, set_owner},
+    {"shared", TCP | UNIX | UDP, set_shared},
 };
 
 static const char *const unknown[] = {
-    [ADDRESS_TCP] = "the options of tcp are backlog=N, ipv6_only, defer_accept=SECONDS and fast_open=N, "
+    [ADDRESS_TCP] = "the options of tcp are backlog=N, ipv6_only, defer_accept=SECONDS, fast_open=N and shared, "
 		    "joined by &",
-    [ADDRESS_UNIX] = "the options of unix are backlog=N, mode=OCTAL and owner=USER:GROUP, joined by &",
-    [ADDRESS_UDP] = "the only option of udp is ipv6_only",
+    [ADDRESS_UNIX] = "the options of unix are backlog=N, mode=OCTAL, owner=USER:GROUP and shared, joined by &",
+    [ADDRESS_UDP] = "the options of udp are ipv6_only and shared, joined by &",
 };
 
 static const char *parse_one(const char *text, size_t len, struct address *a, unsigned *seen)
@@ -137,7 +144,7 @@ int address_parse_options(const char *text, struct address *ret, const char **wh
 
 char *address_format_options(const struct address_options *o, char *out, size_t size)
 {
-	char parts[6][sizeof(o->owner) + 8] = {""};
+	char parts[7][sizeof(o->owner) + 8] = {""};
 	size_t len = 0;
 
 	if (o->backlog)
@@ -152,6 +159,8 @@ char *address_format_options(const struct address_options *o, char *out, size_t 
 		snprintf(parts[4], sizeof(parts[4]), "mode=%04o", (unsigned)o->mode);
 	if (o->owner[0])
 		snprintf(parts[5], sizeof(parts[5]), "owner=%s", o->owner);
+	if (o->shared)
+		snprintf(parts[6], sizeof(parts[6]), "shared");
 	out[0] = '\0';
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (parts[i][0] && len < size)

@@ -40,6 +40,8 @@ void named_merge(struct address_options *options, const struct address_options *
 		options->fast_open = named->fast_open;
 	if (named->mode)
 		options->mode = named->mode;
+	if (named->shared)
+		options->shared = true;
 	if (named->owner[0])
 		strcpy(options->owner, named->owner);
 }

@@ -206,7 +206,7 @@ static enum share_form form_for(const struct cluster *c, const struct node_query
 {
 	bool udp = is_udp(q);
 
-	if (settings_policy(&c->settings) == UMBEL_SHARED || (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
+	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared || (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
 		return SHARE_LENT;
 	if (udp)
 		return SHARE_GROUP;
@@ -227,7 +227,7 @@ static int open_new(struct cluster *c, char *key, const struct socket_wish *wish
 	err = share_open(c, key, wish, form, policy, m->data, ret);
 	if (err)
 		return err;
-	if (policy != app && c->settings.policy != UMBEL_AUTO && !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
+	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO && !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
 		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
 			     policy_name(app), why);
 	if (share_accepts(*ret)) {

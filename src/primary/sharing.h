@@ -11,6 +11,7 @@ struct sharing {
 	uint8_t numbers[32]; /* bitmap of lane numbers in use */
 	uint8_t next_number;
 	struct diag *diag;   /* NULL: the kernel does not tell */
+	uint64_t releases; /* of sides */
 	struct ceiling ceiling;
 	bool lacks; /* descriptors or memory, and it was said */
 	umbel_chooser *chooser; /* of listeners to come; NULL */

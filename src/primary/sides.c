@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+enum { DATAGRAMS_MOST = 4096 }; /* that are dropped at once; a socket's buffer holds fewer */
+
 static struct side *side_of(struct listener *l)
 {
 	return (struct side *)((char *)l - offsetof(struct side, listener));
@@ -154,14 +156,26 @@ void sides_remove(struct side *side)
 	side_close(side);
 }
 
+/* The one that was given back last: if its worker died, what waits in it is the successor's. */
 static struct side *find_free(const struct share *s, int slot)
 {
-	struct side *side;
+	struct side *side, *last = NULL;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->slot == slot && side->owner == 0)
-			return side;
-	return NULL;
+		if (side->slot == slot && side->owner == 0 && (!last || side->released > last->released))
+			last = side;
+	return last;
+}
+
+/* Broadcasts come to every socket of a port, also to one that nobody reads. */
+static void empty(struct side *side)
+{
+	char byte;
+
+	for (int i = 0; i < DATAGRAMS_MOST; i++)
+		if (recv(side->listener.fd, &byte, sizeof(byte), MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN)
+			break;
+	side->is_stale = false;
 }
 
 int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret)
@@ -175,6 +189,8 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 		err = side_new(s, w->slot->number, &side);
 	if (err)
 		return err;
+	if (side->is_stale)
+		empty(side);
 	side->owner = w->id;
 	side->is_read_alone = accepts || is_udp(s);
 	retire_cancel(side);
@@ -200,6 +216,8 @@ void sides_release(struct share *s, const struct umbel_worker *w)
 	if (!side)
 		return;
 	side->owner = 0;
+	side->released = ++s->cluster->sharing.releases;
+	side->is_stale = is_udp(s) && w->asked;
 	if (side->is_read_alone && !is_udp(s))
 		retire_begin(side); /* unless a successor takes it before long, who waits in it is to see an end */
 }

@@ -22,6 +22,8 @@ struct side {
 	struct group_member *member; /* own; of udp's first the door's */
 	int slot;
 	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
+	uint64_t released; /* when it was given back last: the how-manieth time in this process */
+	bool is_stale;  /* udp: its worker left in order, so what has come since was for others too */
 	bool steered;   /* the kernel gives it what is new */
 	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */
 	bool readable;  /* connections may wait in it */

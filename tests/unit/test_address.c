@@ -165,6 +165,8 @@ static const struct {
 	 {.backlog = 1, .ipv6_only = true, .defer_accept = 1, .fast_open = 65535}, "tcp://:0",
 	 "backlog=1&ipv6_only&defer_accept=1&fast_open=65535"},
 	{"udp://[::]:53?ipv6_only", {.ipv6_only = true}, "udp://[::]:53", NULL},
+	{"udp://:53?shared&ipv6_only", {.ipv6_only = true, .shared = true}, "udp://:53", "ipv6_only&shared"},
+	{"tcp://:80?shared", {.shared = true}, "tcp://:80", NULL},
 	{"unix:///run/x?mode=0660&owner=www-data:www-data", {.mode = 0660, .owner = "www-data:www-data"},
 	 "unix:///run/x", NULL},
 	{"unix:///run/x:y?owner=0:0&mode=777", {.mode = 0777, .owner = "0:0"}, "unix:///run/x:y",
@@ -184,7 +186,7 @@ static const struct {
 	{"tcp://:80?Backlog=1", "options of tcp"},
 	{"tcp://:80?=1", "options of tcp"},
 	{"tcp://:80?mode=0660", "options of tcp"},
-	{"udp://:80?backlog=1", "option of udp"},
+	{"udp://:80?backlog=1", "options of udp"},
 	{"unix:///x?ipv6_only", "options of unix"},
 	{"unix:///x?defer_accept=1", "options of unix"},
 	{"tcp://:80?backlog=1&backlog=1", "once"},
@@ -234,6 +236,7 @@ static void test_options(void **state)
 			fail_msg("%s: %s", with_options[i].text, why);
 		assert_int_equal(a.options.backlog, with_options[i].options.backlog);
 		assert_int_equal(a.options.ipv6_only, with_options[i].options.ipv6_only);
+		assert_int_equal(a.options.shared, with_options[i].options.shared);
 		assert_int_equal(a.options.defer_accept, with_options[i].options.defer_accept);
 		assert_int_equal(a.options.fast_open, with_options[i].options.fast_open);
 		assert_int_equal(a.options.mode, with_options[i].options.mode);
