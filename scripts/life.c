@@ -191,6 +191,34 @@ static const char about_slots[] =
     "filled again beside those who still drain.\n"
     "\n";
 
+static const char about_steering[] =
+    "\n"
+    "## Connections, step by step\n"
+    "\n"
+    "Whether a worker is given connections is no state: it is `takes` of `struct umbel_worker`. Each change of\n"
+    "it makes a new steering program, so what holds of handing over holds of *sticky* and *spread* too. Under\n"
+    "*shared* none of this does: whoever has the one socket accepts.\n"
+    "\n"
+    "| step | is it given connections? | its side |\n"
+    "|---|---|---|\n"
+    "| its slot was empty: it asks for an address | from the answer on; with `--wait-ready`, or when it has said that it "
+    "is not ready, once it is | borrowed: what a dead predecessor left there waits in it |\n"
+    "| a successor, until it has soaked | no | borrowed, another one than its predecessor's; nothing is steered there |\n"
+    "| canary: it is tried | the successor is; its predecessor is not, and keeps what it has | the same slot: of "
+    "*sticky* no client moves |\n"
+    "| turn | the successor first, then not its predecessor any more | |\n"
+    "| undo | those predecessors again that are still there | |\n"
+    "| draining | no: it is steered away from first, and told to leave then | the primary accepts what is still in it, "
+    "and hands it over. UDP: its worker reads it to the end, for 3 s at most, before it is told |\n"
+    "| dead | no | free: the primary accepts what is in it, until the slot's next worker takes. "
+    "UDP: it waits for that one |\n"
+    "| its slot in *backoff*, *failed* | others are; of *sticky* its clients go to others and come back to "
+    "the slot | free |\n"
+    "| its slot *retired*, *empty* | others are; of *sticky* its clients move, as many as have to | it retires: "
+    "[ARCHITECTURE.md](ARCHITECTURE.md#the-life-of-a-side). UDP: it stays, and nothing is steered there |\n"
+    "| nobody takes | the kernel queues, while somebody is on the way | all goes to the door. UDP: it goes where it "
+    "went last |\n";
+
 int main(void)
 {
 	fputs(head, stdout);
@@ -202,5 +230,6 @@ int main(void)
 	print_diagram(&slots);
 	putchar('\n');
 	print_matrix(&slots);
+	fputs(about_steering, stdout);
 	return fflush(stdout) || ferror(stdout) ? 1 : 0;
 }
