@@ -316,7 +316,7 @@ def listening_socket_of(pid):
 @pytest.mark.parametrize("kind", ["node", pytest.param("c", marks=pytest.mark.xfail(
     reason="libumbel closes a socket that was shut down"))])
 def test_a_worker_that_shuts_its_socket(app, port, kind):
-    """shutdown(2) takes the slot's socket out of the group, for all who have it. It comes back, at another place."""
+    """shutdown(2) takes a socket out of the group, for all who have it. It comes back, at another place."""
     run, pids = app(kind, 4, "spread")
     wait_steered(run, *pids)
     with Crowd(port) as crowd:
