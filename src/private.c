@@ -81,7 +81,7 @@ static int64_t active_of(const struct umbel_worker *w)
 	bool known;
 	unsigned active = handoff_active(w, &known);
 
-	return known && w->board ? (int64_t)active : -1;
+	return known ? (int64_t)active : -1;
 }
 
 void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_visit *f, void *data)

@@ -1,14 +1,16 @@
 'use strict';
 // Runs in each Node worker before the program (the primary adds `--require` of this file to
-// NODE_OPTIONS), for two things that Node's own messages leave out:
+// NODE_OPTIONS), for three things that Node's own messages leave out:
 // - its keep-alive connections end without a cut: once draining begins each response says
 //   `Connection: close`. Node alone closes idle connections in the moment it is told to leave, and
 //   the request that is on its way then is lost;
 // - a socket that it binds itself (`exclusive`, `reusePort`) makes it ready too: the primary is told
-//   as Node tells it of the others.
+//   as Node tells it of the others;
+// - how many connections it has of those that it was handed: while the primary asks for that (policy least).
 // The program must not notice: nothing here throws, keeps the process alive, or costs anything
-// before the drain. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
+// before it is asked. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
 
+const { setImmediate } = globalThis; // a program may have another one for its tests
 const open = new Set(); // clients' connections, once draining
 const http2 = new WeakSet(); // HTTP/2 servers whose streams are watched
 let channels; // diagnostics channels: before Node 18.7 one that nobody holds is lost with its listeners
@@ -127,6 +129,78 @@ function drain() {
 	drainedIfNone();
 }
 
+// ---- counting ----
+
+const counted = { open: 0, finished: 0 };
+let isCounting = false;
+let isHanded = false; // a connection is on its way from the primary to its server
+let willTell = false;
+
+// At most once in a turn of the loop.
+function tellSoon() {
+	if (willTell || !isCounting)
+		return;
+	willTell = true;
+	setImmediate(quietly(tellCounted));
+}
+
+function tellCounted() {
+	willTell = false;
+	if (!isCounting)
+		return;
+	say({ cmd: 'NODE_UMBEL_DONE', count: counted.finished, open: counted.open });
+	counted.finished = 0;
+}
+
+const onCountedClose = quietly(() => {
+	counted.open--;
+	counted.finished++;
+	tellSoon();
+});
+
+const countSocket = quietly(({ socket }) => {
+	if (!isHanded)
+		return; // the server has accepted it itself
+	isHanded = false;
+	counted.open++;
+	socket.on('close', onCountedClose);
+});
+
+// Before Node's own listener, which hands it to the server, and after it.
+const beforeHanded = (message) => {
+	if (message && message.act === 'newconn')
+		isHanded = true;
+};
+const afterHanded = quietly((message) => {
+	if (!message || message.act !== 'newconn')
+		return;
+	if (isHanded)
+		tellSoon(); // no socket: the server has too many. The primary believes that it is open
+	isHanded = false;
+});
+
+// Those of before are not counted, and those that are counted until they end, asked for or not.
+function count(isWanted) {
+	if (isWanted === isCounting)
+		return;
+	isCounting = isWanted;
+	counted.finished = 0;
+	const diagnostics = require('diagnostics_channel');
+	counted.channel = diagnostics.channel('net.server.socket'); // held: see above
+	if (isWanted) {
+		counted.channel.subscribe(countSocket);
+		process.prependListener('internalMessage', beforeHanded);
+		process.on('internalMessage', afterHanded);
+		tellCounted();
+	} else {
+		counted.channel.unsubscribe(countSocket);
+		process.removeListener('internalMessage', beforeHanded);
+		process.removeListener('internalMessage', afterHanded);
+	}
+}
+
+// ---- sockets of its own ----
+
 // Node asks the primary for every socket but those, through this one function.
 function tellOwnSockets() {
 	const cluster = require('cluster');
@@ -180,6 +254,8 @@ quietly(() => {
 	process.on('internalMessage', quietly((message) => {
 		if (message && message.cmd === 'NODE_UMBEL_DRAIN')
 			drain();
+		else if (message && message.cmd === 'NODE_UMBEL_COUNT')
+			count(message.on === true);
 	}));
 	say({ cmd: 'NODE_UMBEL_PRELOAD', node: parseInt(process.versions.node) });
 	quietly(tellOwnSockets)();

@@ -14,7 +14,7 @@ static unsigned count_told(const struct cluster *c)
 		bool known;
 		unsigned active = handoff_active(w, &known);
 
-		sum += known ? active : 0;
+		sum += known && w->board ? active : 0;
 	}
 	return sum;
 }
@@ -37,7 +37,7 @@ static bool is_untold(const struct share *s)
 		bool known;
 
 		handoff_active(s->seats[i].worker, &known);
-		if (!known)
+		if (!known || !s->seats[i].worker->board) /* a Node worker knows only of some */
 			return true;
 	}
 	return false;

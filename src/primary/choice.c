@@ -4,13 +4,14 @@
 #include "net/least.h"
 #include "net/rotation.h"
 #include "primary/cluster.h"
+#include "primary/counting.h"
 #include "primary/handoff.h"
 #include "primary/share.h"
 #include "primary/worker.h"
 
 #include <sys/socket.h>
 
-enum { SAMPLE_MS = 100 };
+enum { SAMPLE_MS = 100, FORGET_AFTER_MS = 1000 };
 
 struct seats {
 	const struct share *share;
@@ -27,33 +28,71 @@ static int load_of(const void *of, unsigned seat)
 
 /* ---- least ---- */
 
+/* Libumbel's, and Node's that count: they say what they have done. False: it does not say. */
+static bool read_sum(const struct umbel_worker *w, struct least_sample *ret, unsigned *ret_active)
+{
+	struct scoreboard_view view;
+
+	if (w->board) {
+		scoreboard_read(w->board, &view);
+		*ret = (struct least_sample){view.finished, view.service_us};
+		*ret_active = view.active;
+		return true;
+	}
+	if (!w->counting.known)
+		return false;
+	*ret = counting_sum(w);
+	*ret_active = w->counting.since_us > 0;
+	return true;
+}
+
+/* Who was slow and is given nothing would be slow for ever: it is forgotten bit by bit. */
+static void sample_mean(struct pace *p, const struct least_sample *sum, unsigned active, uint64_t now)
+{
+	p->mean_us = least_mean(p->mean_us, &p->sum, sum, active);
+	if (sum->finished != p->sum.finished) { /* else what runs counts from there on */
+		p->sum = *sum;
+		p->grew_ms = now;
+	} else if (active == 0 && now - p->grew_ms > FORGET_AFTER_MS) {
+		p->mean_us -= p->mean_us / 8;
+	}
+}
+
+static void sample_cpu(struct pace *p, uint64_t ticks, uint64_t now)
+{
+	if (p->sampled_ms) { /* the last second's, as far as it was looked at */
+		uint64_t elapsed = now - p->sampled_ms, weight = elapsed < 1000 ? elapsed : 1000;
+
+		p->cpu = (p->cpu * (1000 - weight) + (ticks - p->ticks) * 1000000 / elapsed * weight) / 1000;
+	}
+	p->ticks = ticks;
+}
+
 /* Looked at again at times, and only while connections come. */
 static void sample(struct umbel_worker *w)
 {
 	struct pace *p = &w->pace;
-	uint64_t now = uv_now(&w->cluster->loop), ticks;
+	uint64_t now = uv_now(&w->cluster->loop);
+	struct least_sample sum;
+	unsigned active;
 
 	if (p->sampled_ms && now - p->sampled_ms < SAMPLE_MS)
 		return;
-	if (w->board) {
-		struct scoreboard_view view;
-		struct least_sample sum;
-
-		scoreboard_read(w->board, &view);
-		sum = (struct least_sample){view.finished, view.service_us};
-		p->mean_us = least_mean(p->mean_us, &p->sum, &sum, view.active);
-		if (sum.finished != p->sum.finished) /* else what runs counts from there on */
-			p->sum = sum;
-	} else {
-		ticks = proc_cpu_ticks(w->pid);
-		if (p->sampled_ms) { /* the last second's, as far as it was looked at */
-			uint64_t elapsed = now - p->sampled_ms, weight = elapsed < 1000 ? elapsed : 1000;
-
-			p->cpu = (p->cpu * (1000 - weight) + (ticks - p->ticks) * 1000000 / elapsed * weight) / 1000;
-		}
-		p->ticks = ticks;
-	}
+	if (read_sum(w, &sum, &active))
+		sample_mean(p, &sum, active, now);
+	else
+		sample_cpu(p, proc_cpu_ticks(w->pid), now);
 	p->sampled_ms = now;
+}
+
+/* It has not answered as many as it may. A Node worker answers when it comes to it, in one go with others that are
+ * queued: to pass it over for that would fill up the slow ones. */
+static bool is_worth_waiting_for(const struct seats *seats, unsigned seat)
+{
+	const struct subscription *s = &seats->share->seats[seat];
+
+	return s->worker->counting.known && s->worker->takes && !s->accepts &&
+	       !refusals_has(seats->refused, s->worker->id);
 }
 
 static int choose_least(const struct seats *seats)
@@ -61,12 +100,14 @@ static int choose_least(const struct seats *seats)
 	const struct share *s = seats->share;
 	struct least_candidate candidates[CLUSTER_MAX_SLOTS];
 	unsigned count = s->seat_count < CLUSTER_MAX_SLOTS ? s->seat_count : CLUSTER_MAX_SLOTS;
+	int best;
 
 	for (unsigned i = 0; i < count; i++) {
 		struct umbel_worker *w = s->seats[i].worker;
 		bool known;
 
-		candidates[i] = (struct least_candidate){.is_full = load_of(seats, i) == ROTATION_FULL};
+		candidates[i] = (struct least_candidate){
+		    .is_full = load_of(seats, i) == ROTATION_FULL && !is_worth_waiting_for(seats, i)};
 		if (candidates[i].is_full)
 			continue;
 		sample(w);
@@ -74,7 +115,8 @@ static int choose_least(const struct seats *seats)
 		candidates[i].mean_us = w->pace.mean_us;
 		candidates[i].cpu = w->pace.cpu;
 	}
-	return least_choose(candidates, count, s->last);
+	best = least_choose(candidates, count, s->last);
+	return best >= 0 && load_of(seats, (unsigned)best) == ROTATION_FULL ? CHOICE_LATER : best;
 }
 
 int choice_any(struct share *s, const struct refusals *refused)

@@ -1,6 +1,7 @@
 #include "primary/dialogue.h"
 
 #include "base/fd.h"
+#include "primary/counting.h"
 #include "primary/handoff.h"
 #include "primary/query.h"
 #include "wire/handle.h"
@@ -266,6 +267,10 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 	case NODE_UMBEL_PRELOAD:
 		w->has_preload = true;
 		w->node_major = m.node_major;
+		counting_update(w);
+		break;
+	case NODE_UMBEL_DONE:
+		counting_done(w, (unsigned)m.finished, (unsigned)m.open);
 		break;
 	case NODE_UMBEL_DRAINED:
 		worker_no_deadline(w, DEADLINE_CUT);

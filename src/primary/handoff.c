@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "net/rotation.h"
+#include "primary/counting.h"
 #include "primary/dialogue.h"
 #include "primary/query.h"
 #include "wire/handle.h"
@@ -108,6 +109,10 @@ unsigned handoff_active(const struct umbel_worker *w, bool *known)
 	*known = v.heartbeat > 0;
 	if (*known)
 		return on_its_way + waits_in_lane(w, &v) + v.active;
+	if (w->counting.known) {
+		*known = true;
+		return on_its_way + w->counting.open;
+	}
 	return on_its_way + (handoff_has_lane(w) ? lane_waiting(w->lane_far) : 0);
 }
 
@@ -161,6 +166,7 @@ static int hand_by_channel(struct umbel_worker *w, struct share *share, int fd, 
 	h->seq = seq;
 	h->refusals = refusals;
 	w->unanswered++;
+	counting_look(w);
 	dialogue_send(w, text, len, fd, CHANNEL_LEND_FD);
 	return 0;
 }
@@ -397,8 +403,11 @@ int handoff_answered(struct umbel_worker *w, const struct node_message *m)
 		return 0; /* an answer to nothing: Node ignores it too */
 	if (!h->acked)
 		return dialogue_breach(w, "an answer to newconn before its NODE_HANDLE_ACK");
-	if (!m->accepted)
+	if (m->accepted)
+		counting_accepted(w);
+	else
 		refused(w, h);
 	handoff_remove(w, h);
+	counting_look(w);
 	return 0;
 }

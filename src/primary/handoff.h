@@ -38,8 +38,9 @@ void handoff_open_lane(struct umbel_worker *w); /* it asked for one; without mem
 void handoff_open_board(struct umbel_worker *w); /* the same of a scoreboard */
 
 /* Connections that it has in hand: what waits in its lane, what it is being sent, and what it has taken and
- * not finished. Known is that last part only of a libumbel worker that writes its scoreboard; of Node workers
- * this is what is unanswered. No system call while the scoreboard is written. */
+ * not finished. Known is that last part only of a libumbel worker that writes its scoreboard, and of a Node worker
+ * that counts (counting.h: not what came before that); of others this is what is unanswered. No system call while
+ * the scoreboard is written. */
 unsigned handoff_active(const struct umbel_worker *w, bool *known);
 
 /* Unanswered connections, or ROTATION_FULL. */

@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "primary/cluster.h"
+#include "primary/counting.h"
 #include "primary/dialogue.h"
 #include "primary/handoff.h"
 #include "primary/named.h"
@@ -417,8 +418,10 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 			sharing_leave(c, w, s->key);
 		send_error(w, m, key ? key : "", err);
 		tell_failure(c, w, &m->query, err);
-	} else if (s->waiting) {
-		share_dispatch(s);
+	} else {
+		counting_update(w); /* this first: it counts what it is given from now on */
+		if (s->waiting)
+			share_dispatch(s);
 	}
 	free(key);
 }

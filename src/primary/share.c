@@ -318,6 +318,8 @@ static bool dispatch_one(struct share *s, struct round *r)
 	seat = choice_any(s, s->pending_count ? s->pending[0].refusals : NULL);
 	if (seat < 0) {
 		wait_for_room(s);
+		if (seat == CHOICE_LATER)
+			listener_retry(&s->listener, CHOICE_AGAIN_MS);
 		return false;
 	}
 	err = r->failed ? -EAGAIN : next_connection(s, s->seats[seat].worker, &p);

@@ -1,5 +1,6 @@
 /* What the user says of policies, and of the slots that they need: cluster.h. */
 #include "primary/cluster.h"
+#include "primary/counting.h"
 #include "primary/policy.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
@@ -51,6 +52,8 @@ static void apply(struct share *s, enum umbel_policy p)
 		return;
 	cluster_note(s->cluster, 0, "policy", "%s: %s, %s before", s->address, policy_name(p), policy_name(s->policy));
 	s->policy = p;
+	for (unsigned i = 0; i < s->seat_count; i++)
+		counting_update(s->seats[i].worker);
 	steering_update(s);
 }
 

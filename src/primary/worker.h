@@ -36,9 +36,19 @@ enum worker_deadline {
 /* How fast it is, for UMBEL_LEAST: looked at now and then. */
 struct pace {
 	uint64_t sampled_ms;     /* of uv_now(); 0: never */
-	uint64_t mean_us;        /* libumbel: time one connection took; 0: unknown */
-	struct least_sample sum; /* libumbel: as last seen */
+	uint64_t mean_us;        /* of those who say: time one connection took; 0: unknown */
+	struct least_sample sum; /* the same: as last seen */
+	uint64_t grew_ms;        /* the same: when it was seen that some were finished */
 	uint64_t ticks, cpu;     /* others: as last seen; of the last second */
+};
+
+/* What a Node worker says of connections that it was handed since it counts (counting.h). */
+struct counting {
+	bool asked;
+	bool known;     /* it does */
+	unsigned open;  /* it has answered `accepted`, and not said that they are over */
+	uint64_t since_us; /* it has some, of uv_hrtime(); 0: it has none */
+	struct least_sample sum; /* service_us: how long it had some, until since_us */
 };
 
 struct umbel_worker {
@@ -97,6 +107,7 @@ struct umbel_worker {
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
 	struct pace pace;
+	struct counting counting;
 };
 
 /* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is

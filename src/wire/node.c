@@ -210,6 +210,7 @@ static enum node_type type_of(const json_t *tree)
 	    {"NODE_UMBEL_SCOREBOARD", NODE_UMBEL_SCOREBOARD},
 	    {"NODE_UMBEL_READY", NODE_UMBEL_READY},     {"NODE_UMBEL_EXEC", NODE_UMBEL_EXEC},
 	    {"NODE_UMBEL_PRELOAD", NODE_UMBEL_PRELOAD}, {"NODE_UMBEL_DRAINED", NODE_UMBEL_DRAINED},
+	    {"NODE_UMBEL_DONE", NODE_UMBEL_DONE},
 	};
 	const char *cmd = json_string_value(json_object_get(tree, "cmd"));
 
@@ -253,6 +254,10 @@ static int decode_fields(struct node_message *m)
 		return 0;
 	case NODE_UMBEL_PRELOAD:
 		return get_small(m->tree, "node", 0, INT_MAX, 0, &m->node_major);
+	case NODE_UMBEL_DONE: /* both have to be there */
+		err = get_small(m->tree, "count", 0, INT_MAX, -1, &m->finished);
+		err = err ? err : get_small(m->tree, "open", 0, INT_MAX, -1, &m->open);
+		return err || m->finished < 0 || m->open < 0 ? -EINVAL : 0;
 	case NODE_UMBEL_EXEC:
 		err = get_string(m->tree, "step", &m->step);
 		return err ? err : get_small(m->tree, "errno", 1, 4095, EINVAL, &m->error);

@@ -50,6 +50,7 @@ enum node_type {
 	NODE_UMBEL_READY, /* worker to primary: I am ready; `ready` false: I will say when I am */
 	NODE_UMBEL_PRELOAD, /* Node worker to primary: I understand NODE_UMBEL_DRAIN */
 	NODE_UMBEL_DRAINED, /* Node worker to primary: no connection of a client is open any more */
+	NODE_UMBEL_DONE,    /* Node worker to primary: so many of the connections that I count are over */
 	NODE_UMBEL_EXEC,  /* child to primary: `step` failed with `error`, there is no program */
 };
 
@@ -87,6 +88,7 @@ struct node_message {
 	bool ready;            /* of NODE_UMBEL_READY */
 	int node_major;        /* of NODE_UMBEL_PRELOAD: 20; 0: unknown */
 	const char *step;      /* of NODE_UMBEL_EXEC */
+	int finished, open;    /* of NODE_UMBEL_DONE: since it said so last; those that it has now */
 	struct json_t *data;   /* `data` of a query or reply, borrowed from tree; NULL: none */
 	struct json_t *tree;   /* owns all strings */
 };
@@ -100,6 +102,8 @@ void node_message_finish(struct node_message *m);
 #define NODE_ACK_TEXT "{\"cmd\":\"NODE_HANDLE_ACK\"}"
 #define NODE_NACK_TEXT "{\"cmd\":\"NODE_HANDLE_NACK\"}"
 #define NODE_DRAIN_TEXT "{\"cmd\":\"NODE_UMBEL_DRAIN\"}" /* primary to Node worker: mark your responses */
+#define NODE_COUNT_TEXT "{\"cmd\":\"NODE_UMBEL_COUNT\",\"on\":true}" /* the same: count connections */
+#define NODE_COUNT_NO_MORE_TEXT "{\"cmd\":\"NODE_UMBEL_COUNT\",\"on\":false}"
 
 struct node_sockname {
 	const char *host; /* NULL: the reply has none (unix) */

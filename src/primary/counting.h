@@ -1,0 +1,21 @@
+/* counting: how many connections a Node worker has in hand, and how long one takes it. Its preload counts those that
+ * it is handed while a listener that it serves has policy least, and says when some are over. */
+#ifndef UMBEL_PRIMARY_COUNTING_H
+#define UMBEL_PRIMARY_COUNTING_H
+
+struct umbel_worker;
+
+/* Asks it to count or to stop, when that is something new: it has a preload, it serves an address, a policy was
+ * switched. */
+void counting_update(struct umbel_worker *w);
+
+void counting_look(struct umbel_worker *w);     /* what it has not answered has changed */
+void counting_accepted(struct umbel_worker *w); /* it has one more */
+
+/* Its word: so many are over since it said so last, and it has `open`. What cannot be is not believed. */
+void counting_done(struct umbel_worker *w, unsigned finished, unsigned open);
+
+/* Connections that it has finished, and how long it had any at all. */
+struct least_sample counting_sum(const struct umbel_worker *w);
+
+#endif
