@@ -167,7 +167,8 @@ struct umbel_settings {
 
 	enum umbel_policy policy;  /* of listeners that are opened from now on */
 	uint32_t max_connections;  /* of the whole app, open at a time; the kernel queues the others. With RR
-				    * and LEAST only. 0: no limit */
+				    * and LEAST only; those of Node workers to unix sockets are not
+				    * counted. 0: no limit */
 	char *const *listen;       /* addresses, NULL-terminated, that you name: a listener of the same address
 				    * has the options that stand there (umbel_listen()), and workers of another
 				    * user (uid) may have it even if it is a port below 1024 or a unix path;

@@ -1,21 +1,38 @@
 #include "primary/named.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
-static bool is_any_host(const struct address *a)
+static bool is_any_host(const char *host)
 {
-	return !a->host[0] || strcmp(a->host, "::") == 0 || strcmp(a->host, "0.0.0.0") == 0;
+	return !host[0] || strcmp(host, "::") == 0 || strcmp(host, "0.0.0.0") == 0;
+}
+
+/* One text for each host; one with a scope is left as it is. */
+static void canonical(const struct address *a, char host[ADDRESS_HOST_MAX])
+{
+	struct in6_addr binary;
+	int family = strchr(a->host, ':') ? AF_INET6 : AF_INET;
+
+	strcpy(host, a->host);
+	if (inet_pton(family, a->host, &binary) == 1)
+		inet_ntop(family, &binary, host, ADDRESS_HOST_MAX);
 }
 
 static bool is_same(const struct address *named, const struct address *a)
 {
+	char one[ADDRESS_HOST_MAX], other[ADDRESS_HOST_MAX];
+
 	if (named->kind != a->kind)
 		return false;
 	if (a->kind == ADDRESS_UNIX)
 		return strcmp(named->path, a->path) == 0;
+	canonical(named, one);
+	canonical(a, other);
+	/* A program that names no host gets [::], or 0.0.0.0 where there is no IPv6: either name is meant. */
 	return named->port == a->port &&
-	       (named->host[0] ? strcmp(named->host, a->host) == 0 : is_any_host(a));
+	       (strcmp(one, other) == 0 || (is_any_host(one) && is_any_host(other) && (!one[0] || !other[0])));
 }
 
 bool named_find(char *const *listen, const struct address *a, struct address *ret)

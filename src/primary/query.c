@@ -216,9 +216,10 @@ static enum share_form form_for(const struct cluster *c, const struct node_query
 	return SHARE_GROUP;
 }
 
-static int open_new(struct cluster *c, char *key, const struct socket_wish *wish, const struct node_message *m,
-		    struct share **ret)
+static int open_new(const struct umbel_worker *w, char *key, const struct socket_wish *wish,
+		    const struct node_message *m, struct share **ret)
 {
+	struct cluster *c = w->cluster;
 	enum share_form form = form_for(c, &m->query, &wish->address);
 	enum umbel_policy app = settings_policy(&c->settings), policy;
 	const char *why;
@@ -231,6 +232,9 @@ static int open_new(struct cluster *c, char *key, const struct socket_wish *wish
 	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO && !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
 		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
 			     policy_name(app), why);
+	if (c->settings.max_connections && !w->is_libumbel && wish->address.kind == ADDRESS_UNIX)
+		cluster_note(c, 0, "accept", "%s: connections of programs other than libumbel's to unix sockets are not "
+			     "counted, max_connections does not hold for them", (*ret)->address);
 	if (share_accepts(*ret)) {
 		(*ret)->chooser = c->sharing.chooser;
 		(*ret)->chooser_data = c->sharing.chooser_data;
@@ -291,9 +295,9 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	}
 	err = make_wish(w, &m->query, &wish);
 	if (!err)
-		err = open_new(c, *key, &wish, m, ret);
+		err = open_new(w, *key, &wish, m, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
-		err = open_new(c, *key, &wish, m, ret);
+		err = open_new(w, *key, &wish, m, ret);
 	if (!err)
 		*key = NULL;
 	return err;
