@@ -369,9 +369,10 @@ int umbel_listen(struct umbel *u, const char *address, umbel_serve *f, void *dat
 
 /* For a server that accepts itself: f is called once, with the listening socket (non-blocking), under
  * UMBEL_STICKY, UMBEL_SPREAD and UMBEL_SHARED; else UMBEL_FAILED with -ENOTSUP. It is yours: close it when
- * UMBEL_DRAIN comes; what is queued then goes to others. umbel_done() is not for its connections, and a drain does not
- * wait for them: umbel_stop() or leave when they are finished. A policy that hands over finds this worker deaf:
- * switching to one is refused while such a worker is there. */
+ * UMBEL_DRAIN comes; it is shut down by then, once everything in it was accepted (or after 4 s).
+ * umbel_done() is not for its connections, and a drain does not wait for them: umbel_stop() or leave when they
+ * are finished. A policy that hands over finds this worker deaf: switching to one is refused while such a worker
+ * is there. */
 int umbel_listen_socket(struct umbel *u, const char *address, umbel_serve *f, void *data);
 
 int umbel_unlisten(struct umbel *u, const char *address); /* same address; -ENOENT: not served */

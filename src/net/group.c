@@ -39,6 +39,11 @@ void group_moved_to_end(struct group *g, struct group_member *m)
 	g->members[g->count++] = m;
 }
 
+void group_reset(struct group *g)
+{
+	g->count = 1;
+}
+
 int group_attach(const struct group *g, const struct sock_filter *program, unsigned length)
 {
 	struct sock_fprog whole = {(unsigned short)length, (struct sock_filter *)program};

@@ -31,6 +31,8 @@ void group_remove(struct group *g, struct group_member *m);
 /* Of tcp: another process has shut it down, and it listens again: it is the last one now. */
 void group_moved_to_end(struct group *g, struct group_member *m);
 
+void group_reset(struct group *g); /* all but the first have been shut down */
+
 /* Attaches a program in the place of the one before. 0 or -errno. */
 int group_attach(const struct group *g, const struct sock_filter *program, unsigned length);
 

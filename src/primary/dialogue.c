@@ -15,7 +15,7 @@
 
 enum {
 	MAX_KEY = 4096,
-	LINGER_MS = 3000, /* for taking what waits in its sockets */
+	LINGER_MS = 4000, /* for taking what waits in its sockets */
 	LOOK_MS = 5,
 };
 

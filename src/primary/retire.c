@@ -82,9 +82,15 @@ static void leave(struct side *side)
 {
 	struct share *s = side->share;
 
+	sides_check_order(s);
+	if (s->sides.rebuilds_ms) {
+		again(side, HANDSHAKE_MS);
+		return;
+	}
 	shutdown(side->listener.fd, SHUT_RDWR);
 	sides_remove(side);
 	steering_update(s); /* the last one has another index now */
+	sides_check_order(s);
 }
 
 /* A look walks over every TCP socket of the machine: at most a twentieth of the time goes into it. */

@@ -72,7 +72,7 @@ bool share_accepts(const struct share *s)
 	return s->form != SHARE_LENT && s->listener.address.kind != ADDRESS_UDP;
 }
 
-static void on_orphan_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
 	share_unref(handle->data);
 }
@@ -105,7 +105,8 @@ void share_close(struct share *s)
 	chooser_close_parked(s);
 	sides_close(s);
 	listener_close(&s->listener, on_listener_closed);
-	uv_close((uv_handle_t *)&s->orphan, on_orphan_closed);
+	uv_close((uv_handle_t *)&s->orphan, on_timer_closed);
+	uv_close((uv_handle_t *)&s->sides.timer, on_timer_closed);
 }
 
 /* By a program that goes on, and not because it leaves. */
@@ -426,7 +427,9 @@ static int open_sockets(struct share *s, const struct socket_wish *wish)
 	if (err)
 		return err;
 	uv_timer_init(&s->cluster->loop, &s->orphan);
-	s->open_handles = 2;
+	uv_timer_init(&s->cluster->loop, &s->sides.timer);
+	s->sides.timer.data = s;
+	s->open_handles = 3;
 	if (s->form == SHARE_GROUP && sides_open(s) < 0) /* no memory */
 		s->form = share_accepts(s) ? SHARE_PLAIN : SHARE_LENT;
 	steering_update(s); /* of udp before anybody joins (K43) */

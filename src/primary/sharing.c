@@ -217,17 +217,18 @@ void sharing_listens(const struct share *s, const struct umbel_worker *w)
 		socket_set_backlog(side->listener.fd, &s->wish);
 }
 
-bool sharing_reads_alone(struct cluster *c, const struct umbel_worker *w)
+bool sharing_retire_alone(struct cluster *c, const struct umbel_worker *w)
 {
+	bool any = false;
 	struct share *s;
 
 	TAILQ_FOREACH (s, &c->sharing.shares, link) {
 		const struct side *side = sides_find(s, w);
 
-		if (side && side->is_read_alone)
-			return true;
+		any |= side && side->is_read_alone;
+		sides_retire_alone(s, w);
 	}
-	return false;
+	return any;
 }
 
 bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w)
@@ -238,7 +239,11 @@ bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w)
 	TAILQ_FOREACH (s, &c->sharing.shares, link) {
 		const struct side *side = sides_find(s, w);
 
-		if (side && side->is_read_alone && diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
+		if (!side || !side->is_read_alone)
+			continue;
+		if (share_accepts(s)) /* it is still retiring */
+			return true;
+		if (diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
 			return true;
 	}
 	return false;

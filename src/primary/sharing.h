@@ -38,8 +38,9 @@ void sharing_release(struct cluster *c, struct umbel_worker *w); /* it is dead: 
 void sharing_trim(struct cluster *c); /* slots were retired */
 void sharing_listens(const struct share *s, const struct umbel_worker *w); /* it has called listen(2) */
 
-/* Sockets of which only the worker can take what is in them: whether it has some; whether there is something. */
-bool sharing_reads_alone(struct cluster *c, const struct umbel_worker *w);
+/* It is to leave. False: it has no sockets of which only it can take what is in them; else they are ready to be left
+ * when sharing_has_unread() says no. */
+bool sharing_retire_alone(struct cluster *c, const struct umbel_worker *w);
 bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w);
 
 struct share *sharing_find(struct cluster *c, const char *key); /* NULL: nobody serves it */

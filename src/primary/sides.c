@@ -58,14 +58,10 @@ static void on_ready(struct listener *l)
 	share_on_ready(side->share);
 }
 
-/* A worker called shutdown(2) on its copy: the kernel has taken it out of the group (K5, K35). */
+/* A worker called shutdown(2) on its copy (K35). */
 static void on_shut(struct listener *l)
 {
-	struct side *side = side_of(l);
-
-	socket_set_backlog(l->fd, &side->share->wish); /* it listens again, and is the last one */
-	group_moved_to_end(&side->share->sides.group, side->member);
-	steering_update(side->share);
+	sides_check_order(side_of(l)->share);
 }
 
 /* ---- coming and leaving ---- */
@@ -183,16 +179,19 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	struct side *side = sides_find(s, w);
 	int err = 0;
 
+	sides_check_order(s);
 	if (!side)
 		side = find_free(s, w->slot->number);
 	if (!side)
 		err = side_new(s, w->slot->number, &side);
 	if (err)
 		return err;
+	sides_check_order(s);
 	if (side->is_stale)
 		empty(side);
 	side->owner = w->id;
 	side->is_read_alone = accepts || is_udp(s);
+	side->times_shut = 0;
 	retire_cancel(side);
 	steering_update(s); /* an index more */
 	*ret = side;
@@ -218,8 +217,16 @@ void sides_release(struct share *s, const struct umbel_worker *w)
 	side->owner = 0;
 	side->released = ++s->cluster->sharing.releases;
 	side->is_stale = is_udp(s) && w->asked;
-	if (side->is_read_alone && !is_udp(s))
+	if (side->is_read_alone && !is_udp(s) && !side->retires_ms)
 		retire_begin(side); /* unless a successor takes it before long, who waits in it is to see an end */
+}
+
+void sides_retire_alone(struct share *s, const struct umbel_worker *w)
+{
+	struct side *side = sides_find(s, w);
+
+	if (side && side->is_read_alone && !is_udp(s))
+		retire_begin(side);
 }
 
 /* A slot keeps one beside its worker's: the next successor's. */

@@ -23,6 +23,7 @@ struct side {
 	int slot;
 	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
 	uint64_t released; /* when it was given back last: the how-manieth time in this process */
+	unsigned times_shut; /* by somebody else */
 	bool is_stale;  /* udp: its worker left in order, so what has come since was for others too */
 	bool steered;   /* the kernel gives it what is new */
 	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */
@@ -41,6 +42,8 @@ struct sides {
 	TAILQ_HEAD(, side) list;
 	struct group group; /* its count is 0: the share has no sides */
 	struct group_member door;
+	uv_timer_t timer;
+	uint64_t rebuilds_ms; /* since, of uv_now(): the order is not known, and is made anew; 0: it is known */
 };
 
 /* The share has just opened its socket. 0 or -ENOMEM. */
@@ -52,6 +55,8 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
 void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
 
+/* It is to leave: what only it can take it takes first, then that side is gone. */
+void sides_retire_alone(struct share *s, const struct umbel_worker *w);
 void sides_trim(struct share *s); /* those that no slot needs any more retire */
 
 /* As listener_accept(), from any that nobody is steered to. */
@@ -60,6 +65,10 @@ void sides_arm(struct share *s);
 void sides_pause(struct share *s);
 /* Connections (udp: bytes) that wait in a slot's sockets; 0: in all, the door too. */
 unsigned sides_waiting(const struct share *s, int slot);
+
+/* Tcp: before and after a socket joins or leaves the group, and when one hangs up: did a worker shut one down? The
+ * order may have to be made anew; until then all goes to the door. In order.c. */
+void sides_check_order(struct share *s);
 
 /* ---- retire.c ---- */
 

@@ -116,14 +116,14 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	} else if (t->count > 0 && is_steered(s)) {
 		plan = (struct steer_plan){udp ? STEER_FLOW : STEER_RANDOM, t->targets, t->count, NULL};
 	}
-	if (s->chooser)
+	if (s->chooser || s->sides.rebuilds_ms)
 		plan = (struct steer_plan){STEER_TO_FIRST, &first, 1, NULL};
 	return err ? err : attach(s, &plan);
 }
 
 static void mark(struct share *s, const struct takers *t)
 {
-	bool steered = is_steered(s) && !s->chooser;
+	bool steered = is_steered(s) && !s->chooser && !s->sides.rebuilds_ms;
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)

@@ -115,12 +115,15 @@ static void action_limit(struct umbel_worker *w)
 
 static void action_drain(struct umbel_worker *w)
 {
+	bool alone;
+
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
+	alone = sharing_retire_alone(w->cluster, w);
 	if (w->has_preload) {
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
-	} else if (sharing_reads_alone(w->cluster, w)) {
+	} else if (alone) {
 		worker_deadline(w, DEADLINE_CUT, SETTLE_MS);
 	}
 	dialogue_disconnect_when_idle(w);

@@ -62,7 +62,8 @@ static int begin_to_accept(struct self *s, struct listen *l, int *fd)
 	return err;
 }
 
-/* Out of descriptors or memory: the connections wait in the socket, perhaps for another worker. */
+/* Out of descriptors or memory: the connections wait in the socket, perhaps for another worker. Or another process
+ * has shut it down: the primary may listen on it again. */
 static void pause_all(struct self *s)
 {
 	struct listen *l;
@@ -96,8 +97,6 @@ void shared_on_ready(struct self *s, uint32_t number)
 	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		serving_serve(s, l, fd);
-	else if (errno == EINVAL) /* shut down: nothing comes there any more */
-		shared_close(s, l);
 	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 		pause_all(s);
 }

@@ -1,0 +1,105 @@
+/* The order of a group when workers shut their sockets down, which takes them out of it (K5): sides.h. One can be
+ * followed: the last has its place, and it comes to the end when it listens again. Of two nobody knows which was
+ * first, and the order is made anew. */
+#include "primary/cluster.h"
+#include "primary/dialogue.h"
+#include "primary/sides.h"
+#include "primary/steering.h"
+#include "primary/worker.h"
+
+#include <sys/socket.h>
+
+enum {
+	SETTLE_MS = 20,    /* until what was steered before has arrived */
+	PATIENCE_MS = 3000, /* for what waits in a side: listening anew resets it */
+	SHUT_MOST = 100,    /* by one worker; then it means harm */
+};
+
+static struct side *find_shut(const struct share *s, unsigned *ret_count)
+{
+	struct side *side, *found = NULL;
+	struct diag_queue q;
+
+	*ret_count = 0;
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (diag_queue(side->listener.fd, &q) == 0 && q.is_shut) {
+			found = side;
+			++*ret_count;
+		}
+	return found;
+}
+
+static bool is_something_waiting(const struct share *s)
+{
+	const struct side *side;
+	struct diag_queue q;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (diag_queue(side->listener.fd, &q) == 0 && !q.is_shut && q.waiting > 0)
+			return true;
+	return false;
+}
+
+/* Everything goes to the door meanwhile; the primary takes what waits in the sides. */
+static void on_timer(uv_timer_t *timer)
+{
+	struct share *s = timer->data;
+	struct side *side;
+
+	if (uv_now(timer->loop) - s->sides.rebuilds_ms < PATIENCE_MS && is_something_waiting(s)) {
+		uv_timer_start(timer, on_timer, SETTLE_MS, 0);
+		return;
+	}
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		shutdown(side->listener.fd, SHUT_RDWR);
+	group_reset(&s->sides.group);
+	TAILQ_FOREACH (side, &s->sides.list, link) {
+		socket_set_backlog(side->listener.fd, &s->wish);
+		group_add(&s->sides.group, side->member, side->listener.fd); /* there was room for it */
+	}
+	s->sides.rebuilds_ms = 0;
+	steering_update(s);
+	sides_check_order(s);
+}
+
+static void rebuild(struct share *s)
+{
+	s->sides.rebuilds_ms = uv_now(&s->cluster->loop);
+	steering_update(s);
+	uv_timer_start(&s->sides.timer, on_timer, SETTLE_MS, 0);
+}
+
+static void count_against_worker(struct side *side)
+{
+	struct umbel_worker *w;
+
+	if (++side->times_shut <= SHUT_MOST)
+		return;
+	TAILQ_FOREACH (w, &side->share->cluster->workers, link)
+		if (w->id == side->owner) {
+			dialogue_breach(w, "it shuts its listening socket down again and again");
+			return;
+		}
+}
+
+void sides_check_order(struct share *s)
+{
+	struct side *side;
+	unsigned count;
+
+	if (!share_accepts(s) || s->sides.rebuilds_ms)
+		return;
+	side = find_shut(s, &count);
+	if (count == 0)
+		return;
+	count_against_worker(side);
+	if (count == 1) {
+		socket_set_backlog(side->listener.fd, &s->wish);
+		group_moved_to_end(&s->sides.group, side->member);
+		find_shut(s, &count);
+	}
+	if (count == 0)
+		steering_update(s);
+	else
+		rebuild(s);
+}
