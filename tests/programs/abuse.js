@@ -13,6 +13,10 @@ const kinds = {
 	'/number': '{"cmd":"NODE_CLUSTER","act":7,"seq":18446744073709551616}\n',
 	'/ack': '{"cmd":"NODE_HANDLE_ACK"}\n{"cmd":"NODE_CLUSTER","ack":99,"accepted":true,"seq":1}\n',
 	'/close': '{"cmd":"NODE_CLUSTER","act":"close","key":"no such key","seq":1}\n',
+	'/done': '{"cmd":"NODE_UMBEL_DONE","count":2147483647,"open":2147483647}\n',
+	'/done-negative': '{"cmd":"NODE_UMBEL_DONE","count":-1,"open":0}\n',
+	'/done-huge': '{"cmd":"NODE_UMBEL_DONE","count":1,"open":1e300}\n',
+	'/done-half': '{"cmd":"NODE_UMBEL_DONE","count":1}\n',
 	'/deep': '['.repeat(100000) + '\n',
 };
 

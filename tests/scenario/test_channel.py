@@ -43,7 +43,7 @@ def test_broken_messages_end_their_sender(umbel, port, kind):
     assert run.find(rf"^umbel: slot {slot} pid {pid}\b.*(message|channel|protocol|JSON)", "stderr")
 
 
-@pytest.mark.parametrize("kind", ["types", "number", "ack", "close"])
+@pytest.mark.parametrize("kind", ["types", "number", "ack", "close", "done"])
 def test_strange_messages_hurt_nobody_else(umbel, port, kind):
     run, slot, pid = abuse(umbel, port, kind)
     good = run.slots()[3 - slot]

@@ -210,6 +210,14 @@ static void test_bad_messages(void **state)
 	    "{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"errno\":\"x\"}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":-1}",
 	    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":18446744073709551616}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\"}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":1}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":null,\"open\":1}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":-1,\"open\":1}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":1,\"open\":-1}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":1,\"open\":2147483648}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":1.5,\"open\":1}",
+	    "{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":\"1\",\"open\":1}",
 	};
 
 	(void)state;
@@ -236,8 +244,11 @@ static void test_own_messages(void **state)
 	    {"{\"cmd\":\"NODE_UMBEL_PRELOAD\",\"more\":[1]}", NODE_UMBEL_PRELOAD, false},
 	    {"{\"cmd\":\"NODE_UMBEL_DRAINED\"}", NODE_UMBEL_DRAINED, false},
 	    {"{\"cmd\":\"NODE_UMBEL_HELLO\",\"version\":1}", NODE_UMBEL_HELLO, false},
+	    {"{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":0,\"open\":0}", NODE_UMBEL_DONE, false},
 	    /* A worker has nothing to say with these, and names are whole. */
 	    {NODE_DRAIN_TEXT, NODE_UNKNOWN, false},
+	    {NODE_COUNT_TEXT, NODE_UNKNOWN, false},
+	    {NODE_COUNT_NO_MORE_TEXT, NODE_UNKNOWN, false},
 	    {"{\"cmd\":\"NODE_UMBEL_DRAINE\"}", NODE_UNKNOWN, false},
 	    {"{\"cmd\":\"NODE_UMBEL_PRELOADED\"}", NODE_UNKNOWN, false},
 	    {"{\"act\":\"NODE_UMBEL_READY\"}", NODE_UNKNOWN, false},
@@ -251,6 +262,17 @@ static void test_own_messages(void **state)
 		assert_int_equal(m.ready, table[i].ready);
 		node_message_finish(&m);
 	}
+}
+
+static void test_done(void **state)
+{
+	struct node_message m = decode("{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":3,\"open\":2147483647}");
+
+	(void)state;
+	assert_int_equal(m.type, NODE_UMBEL_DONE);
+	assert_int_equal(m.finished, 3);
+	assert_int_equal(m.open, INT32_MAX);
+	node_message_finish(&m);
 }
 
 /* Options are a string without a NUL, or it cannot be meant. */
@@ -420,7 +442,8 @@ int main(void)
 	    cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_bad_questions),
 	    cmocka_unit_test(test_odd_numbers),  cmocka_unit_test(test_odd_addresses),
 	    cmocka_unit_test(test_unknown_is_dropped),
-	    cmocka_unit_test(test_own_messages), cmocka_unit_test(test_ready_there_and_back),
+	    cmocka_unit_test(test_own_messages),
+	    cmocka_unit_test(test_done), cmocka_unit_test(test_ready_there_and_back),
 	    cmocka_unit_test(test_hello),        cmocka_unit_test(test_scoreboard),
 	    cmocka_unit_test(test_options),      cmocka_unit_test(test_encode),
 	};
