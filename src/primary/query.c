@@ -207,7 +207,8 @@ static enum share_form form_for(const struct cluster *c, const struct node_query
 {
 	bool udp = is_udp(q);
 
-	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared || (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
+	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared ||
+	    (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
 		return SHARE_LENT;
 	if (udp)
 		return SHARE_GROUP;
@@ -229,7 +230,8 @@ static int open_new(const struct umbel_worker *w, char *key, const struct socket
 	err = share_open(c, key, wish, form, policy, m->data, ret);
 	if (err)
 		return err;
-	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO && !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
+	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO &&
+	    !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
 		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
 			     policy_name(app), why);
 	if (c->settings.max_connections && !w->is_libumbel && wish->address.kind == ADDRESS_UNIX)

@@ -42,8 +42,14 @@ static void test_checks(void **state)
 	expect_refused(bad, "2 places");
 	bad = s, bad.stdio[3] = UMBEL_STDIO_NONE;
 	expect_refused(bad, "0 places");
-	bad = s, bad.policy = (enum umbel_policy)3;
+	bad = s, bad.policy = (enum umbel_policy)(UMBEL_SHARED + 1);
 	expect_refused(bad, "policy");
+	bad = s, bad.policy = UMBEL_SPREAD, bad.max_connections = 10;
+	expect_refused(bad, "max_connections");
+	bad = s, bad.policy = UMBEL_STICKY, bad.recycle_connections = 10;
+	expect_refused(bad, "recycle_connections");
+	bad = s, bad.listen = (char *[]){"tcp://:80", "tcp://:80?mode=1", NULL};
+	expect_refused(bad, "tcp://:80?mode=1");
 	bad = s, bad.pass_fds = (const int[]){0, 9999, -1};
 	expect_refused(bad, "9999");
 	bad = s, bad.uid = -2;
