@@ -30,7 +30,7 @@ static void remember_half_open(struct side *side)
 {
 	struct diag *d = side->share->cluster->sharing.diag;
 	struct diag_peer *peers = d ? malloc(HALF_OPEN_MOST * sizeof(*peers)) : NULL;
-	int n = peers ? diag_half_open(d, side->listener.address.port, peers, HALF_OPEN_MOST) : 0;
+	int n = peers ? diag_half_open(d, side->share->listener.address.port, peers, HALF_OPEN_MOST) : 0;
 
 	if (n <= 0) {
 		free(peers);
@@ -53,7 +53,7 @@ static bool is_half_open(struct side *side)
 	now = malloc(HALF_OPEN_MOST * sizeof(*now));
 	if (!now)
 		return true; /* later */
-	n = diag_half_open(d, side->listener.address.port, now, HALF_OPEN_MOST);
+	n = diag_half_open(d, side->share->listener.address.port, now, HALF_OPEN_MOST);
 	for (int i = 0; i < n && i < HALF_OPEN_MOST && !found; i++)
 		for (unsigned j = 0; j < side->half_open_count && !found; j++)
 			found = memcmp(&now[i], &side->half_open[j], sizeof(now[i])) == 0;

@@ -117,7 +117,6 @@ static int side_new(struct share *s, int slot, struct side **ret)
 		free(side);
 		return err;
 	}
-	side->listener.address = s->listener.address;
 	side->share = s;
 	side->slot = slot;
 	uv_timer_init(&s->cluster->loop, &side->timer);
