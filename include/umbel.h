@@ -133,7 +133,8 @@ enum umbel_policy {
 	UMBEL_AUTO,   /* UMBEL_RR; UMBEL_SPREAD if our environment has NODE_CLUSTER_SCHED_POLICY=none */
 	UMBEL_RR,     /* handed over in turn (Node's SCHED_RR); who can take nothing now is passed over */
 	UMBEL_LEAST,  /* handed to whom it will wait for least: connections in hand times the time that one
-		       * took; of Node workers the fewest unanswered, then the least CPU in the last second */
+		       * took; of Node workers without our preload the fewest unanswered, then the least CPU in
+		       * the last second */
 	UMBEL_STICKY, /* steered by the client's address (of IPv6 its /64): the same client, the same slot, while
 		       * that slot serves; few clients move when slots come and go */
 	UMBEL_SPREAD, /* steered at random, evenly; UDP by both addresses, so that a flow stays together */
@@ -328,8 +329,8 @@ enum umbel_policy umbel_policy(const struct umbel *u, const char *address); /* N
 
 /* Your own policy: returns the id of a worker; 0, or one that can take nothing now: the listener's own
  * policy decides. fd is the connection, non-blocking, to look at: recv(2) with MSG_PEEK; do not read from it or
- * keep it. Called when it has bytes, or 1 s after accept. While there is one every connection comes through
- * the primary. address NULL: every listener of TCP and unix streams, but UMBEL_SHARED's. f NULL: no more.
+ * keep it. Called when it has bytes, or 1 s after accept; 1024 connections of a listener may wait for that, more go
+ * by its policy unseen. While there is one every connection comes through the primary. address NULL: every listener of TCP and unix streams, but UMBEL_SHARED's. f NULL: no more.
  * -ENOENT, -ENOTSUP as umbel_set_policy(). */
 typedef uint32_t umbel_chooser(struct umbel *u, int fd, void *data);
 int umbel_choose(struct umbel *u, const char *address, umbel_chooser *f, void *data);

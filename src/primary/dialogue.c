@@ -17,6 +17,7 @@ enum {
 	MAX_KEY = 4096,
 	LINGER_MS = 4000, /* for taking what waits in its sockets */
 	LOOK_MS = 5,
+	SETTLE_MS = 20,
 };
 
 /* ---- sending ---- */
@@ -361,12 +362,20 @@ int dialogue_read_lines(struct umbel_worker *w)
 	return 0;
 }
 
+/* Or may have: what was steered to it just now. */
+static bool has_something_to_take(struct umbel_worker *w)
+{
+	uint64_t drains = worker_now_ms() - w->drains_ms;
+
+	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(w->cluster, w));
+}
+
 void dialogue_disconnect_when_idle(struct umbel_worker *w)
 {
 	if (!w->asked_by_us || w->told_disconnect || w->unanswered > 0 ||
 	    w->state != UMBEL_STATE_DRAINING || w->deadlines[DEADLINE_CUT])
 		return;
-	if (worker_now_ms() - w->drains_ms < LINGER_MS && sharing_has_unread(w->cluster, w)) {
+	if (w->reads_alone && has_something_to_take(w)) {
 		worker_deadline(w, DEADLINE_CUT, LOOK_MS);
 		return;
 	}

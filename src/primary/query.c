@@ -208,7 +208,7 @@ static enum share_form form_for(const struct cluster *c, const struct node_query
 	bool udp = is_udp(q);
 
 	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared ||
-	    (udp && (q->fd >= 0 || is_for_one_socket(a, q))))
+	    (udp && (q->fd >= 0 || is_for_one_socket(a, q) || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX)))
 		return SHARE_LENT;
 	if (udp)
 		return SHARE_GROUP;

@@ -87,9 +87,12 @@ static void leave(struct side *side)
 		again(side, HANDSHAKE_MS);
 		return;
 	}
+	s->sides.moving = s->sides.group.members[s->sides.group.count - 1]; /* it comes to the gap */
+	steering_update(s);
 	shutdown(side->listener.fd, SHUT_RDWR);
 	sides_remove(side);
-	steering_update(s); /* the last one has another index now */
+	s->sides.moving = NULL;
+	steering_update(s);
 	sides_check_order(s);
 }
 

@@ -42,6 +42,7 @@ struct sides {
 	TAILQ_HEAD(, side) list;
 	struct group group; /* its count is 0: the share has no sides */
 	struct group_member door;
+	const struct group_member *moving; /* its index is about to change: nobody is steered there */
 	uv_timer_t timer;
 	uint64_t rebuilds_ms; /* since, of uv_now(): the order is not known, and is made anew; 0: it is known */
 };

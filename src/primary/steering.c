@@ -11,8 +11,11 @@
 
 enum { DOUBT_MS = 100 }; /* at most so often */
 
-/* Who may be steered to: the newest worker of each slot that takes. */
+/* Who may be steered to: the newest worker of each slot that takes; and which slots serve, also those that only take
+ * what is handed over. */
 struct takers {
+	bool serves[BUCKETS_SLOTS + 1];
+	unsigned serving;
 	struct side *sides[BUCKETS_SLOTS + 1]; /* by slot; NULL: nobody */
 	uint16_t targets[BUCKETS_SLOTS];
 	unsigned count;
@@ -24,8 +27,13 @@ static void find_takers(struct share *s, struct takers *t)
 	for (unsigned i = 0; i < s->seat_count; i++) {
 		struct umbel_worker *w = s->seats[i].worker;
 		struct side *side = w->takes ? sides_find(s, w) : NULL;
+		int slot = w->slot->number;
 
-		if (!side || side->slot > BUCKETS_SLOTS)
+		if (!w->takes || slot > BUCKETS_SLOTS || (side && side->member == s->sides.moving))
+			continue;
+		t->serving += !t->serves[slot];
+		t->serves[slot] = true;
+		if (!side)
 			continue;
 		if (!t->sides[side->slot] || t->sides[side->slot]->owner < side->owner)
 			t->sides[side->slot] = side;
@@ -63,18 +71,15 @@ static int find_homes(struct share *s)
 /* Sockets of the buckets. */
 static int plan_sticky(struct share *s, const struct takers *t, uint16_t ret[BUCKETS])
 {
-	bool serves[BUCKETS_SLOTS + 1];
 	int err = find_homes(s);
 
 	if (err)
 		return err;
-	for (unsigned slot = 0; slot <= BUCKETS_SLOTS; slot++)
-		serves[slot] = t->sides[slot];
-	buckets_assign(s->steering.homes, serves, s->steering.slots);
+	buckets_assign(s->steering.homes, t->serves, s->steering.slots);
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		const struct side *side = t->sides[s->steering.slots[i]];
 
-		ret[i] = side ? side->member->index : t->targets[0];
+		ret[i] = side ? side->member->index : 0; /* the door: the primary hands it over, to that slot */
 	}
 	return 0;
 }
@@ -110,7 +115,7 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 
 	if (t->count == 0 && udp && s->steering.length)
 		return 0; /* where it went before it waits for a successor */
-	if (t->count > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
+	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
 		plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
 	} else if (t->count > 0 && is_steered(s)) {

@@ -58,9 +58,6 @@ static void on_gone_told(struct queued_event *e)
  * responses need a while until every keep-alive connection has had one. */
 enum { LAST_STEPS_MS = 1000, NODE_LAST_STEPS_MS = 300, LAST_READS = 512, CUT_MS = 1500 };
 
-/* What was steered to it just now. */
-enum { SETTLE_MS = 20 };
-
 /* Its group, and itself: it may have left the group. */
 static void send_signal(const struct umbel_worker *w, int sig)
 {
@@ -115,16 +112,12 @@ static void action_limit(struct umbel_worker *w)
 
 static void action_drain(struct umbel_worker *w)
 {
-	bool alone;
-
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
-	alone = sharing_retire_alone(w->cluster, w);
+	w->reads_alone = sharing_retire_alone(w->cluster, w);
 	if (w->has_preload) {
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
-	} else if (alone) {
-		worker_deadline(w, DEADLINE_CUT, SETTLE_MS);
 	}
 	dialogue_disconnect_when_idle(w);
 }

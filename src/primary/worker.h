@@ -79,6 +79,7 @@ struct umbel_worker {
 	bool told_disconnect; /* act:disconnect is sent */
 	bool wants_writable;  /* umbel_send() said -EAGAIN */
 	bool dirty, watches_output;
+	bool reads_alone; /* it drains, and only it can take what is in some of its sockets */
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
 	uint64_t started_ms, ready_ms, drains_ms; /* of uv_hrtime() */
