@@ -313,8 +313,7 @@ def listening_socket_of(pid):
     pytest.skip(f"no listening socket of {pid} (ptrace(2) may be forbidden here)")
 
 
-@pytest.mark.parametrize("kind", ["node", pytest.param("c", marks=pytest.mark.xfail(
-    reason="libumbel closes a socket that was shut down"))])
+@each_kind
 def test_a_worker_that_shuts_its_socket(app, port, kind):
     """shutdown(2) takes a socket out of the group, for all who have it. It comes back, at another place."""
     run, pids = app(kind, 4, "spread")
