@@ -1,6 +1,7 @@
 """Who gets how many connections under each policy."""
 import os
 import signal
+import time
 from math import sqrt
 
 import pytest
@@ -185,6 +186,23 @@ def test_least_among_equals(app, port, kind):
     """Nobody is left out."""
     run, pids = app(kind, 4, "least")
     assert set(who(port, 40)) == set(pids.values())
+
+
+@each_kind
+def test_least_tries_again_who_was_slow(app, port, kind):
+    """One that stood still for a moment would be the worst for ever: clients are too few to need it."""
+    run, pids = app(kind, 2, "least")
+    with Crowd(port, parallel=4) as crowd:
+        crowd.go(50)
+        os.kill(pids[1], signal.SIGSTOP)
+        began = time.monotonic()
+        while time.monotonic() < began + 0.3:
+            crowd.go(1, leave=4)
+        os.kill(pids[1], signal.SIGCONT)
+        crowd.go()
+    with Crowd(port, parallel=1) as crowd:
+        wait_until(lambda: pids[1] in crowd.go(5).pids(), "it to be tried", 20)
+    assert not crowd.failures
 
 
 # ---- switching ----
