@@ -6,9 +6,9 @@ struct pending;
 struct refusals;
 struct share;
 
-/* The seat whose turn it is, of those that can take one and have not refused this one; -1: nobody can; CHOICE_LATER:
- * it waits less for one that cannot just now. Then ask again in CHOICE_AGAIN_MS at the latest: that one may
- * have stopped. */
+/* The seat whose turn it is, of those that can take one and have not refused this one; -1: nobody can;
+ * CHOICE_LATER: it waits less for one that cannot just now. Then ask again in CHOICE_AGAIN_MS at the latest: that
+ * one may have stopped. */
 #define CHOICE_LATER (-2)
 #define CHOICE_AGAIN_MS 20
 int choice_any(struct share *s, const struct refusals *refused);

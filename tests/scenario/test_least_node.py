@@ -1,5 +1,5 @@
-"""Node workers under `least`: they count what they have in hand while they are asked to, and are believed as far as
-it can be true. (Who gets how many: test_policies.py.)"""
+"""Node workers under `least`: they count what they have in hand while they are asked to, and are believed as far
+as it can be true. (Who gets how many: test_policies.py.)"""
 import os
 import shutil
 import signal
