@@ -60,7 +60,7 @@ def under_client(kind, policy, client, count):
         crashes = [slot["crashes"] for slot in status["slots"]]
         killed = len(app.run.find("killed by SIGKILL"))
     said = kernel.check(done)
-    allowed = taken + (LANE * -(-count // KILLS) if kind == "c" else 0)
+    allowed = taken + LANE * -(-count // KILLS)
     text = (f"{count} kills, {done.requests} requests, {done.failed} failed, the dead had taken {taken}; "
             f"back-off {backoffs} times; {said}")
     assert backoffs == 0 and not any(crashes), f"crashes {crashes}: {text}"
