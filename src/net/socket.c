@@ -263,6 +263,16 @@ static int open_in_family(const struct socket_wish *wish, int family, struct soc
 	return open_one(wish, family, file, ret);
 }
 
+void socket_listen_again(int fd, const struct socket_wish *wish)
+{
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	/* shutdown(2) of one that does not listen any more leaves a mark, and what it accepts later is born shut down.
+	 * To disconnect (connect(2)) takes the mark away. */
+	connect(fd, &none, sizeof(none));
+	listen_with(fd, wish);
+}
+
 void socket_set_backlog(int fd, const struct socket_wish *wish)
 {
 	listen_with(fd, wish);

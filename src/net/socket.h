@@ -45,6 +45,9 @@ int socket_open(const struct socket_wish *wish, struct address *ret_bound, struc
  * -errno. */
 int socket_open_side(const struct socket_wish *wish, const struct address *bound);
 
+/* A listening socket that was shut down, perhaps more than once, listens again: the last of its group. */
+void socket_listen_again(int fd, const struct socket_wish *wish);
+
 /* What a program's own listen(2) has set is set again (K4). */
 void socket_set_backlog(int fd, const struct socket_wish *wish);
 

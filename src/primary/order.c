@@ -54,7 +54,7 @@ static void on_timer(uv_timer_t *timer)
 		shutdown(side->listener.fd, SHUT_RDWR);
 	group_reset(&s->sides.group);
 	TAILQ_FOREACH (side, &s->sides.list, link) {
-		socket_set_backlog(side->listener.fd, &s->wish);
+		socket_listen_again(side->listener.fd, &s->wish);
 		group_add(&s->sides.group, side->member, side->listener.fd); /* there was room for it */
 	}
 	s->sides.rebuilds_ms = 0;
@@ -94,7 +94,7 @@ void sides_check_order(struct share *s)
 		return;
 	count_against_worker(side);
 	if (count == 1) {
-		socket_set_backlog(side->listener.fd, &s->wish);
+		socket_listen_again(side->listener.fd, &s->wish);
 		group_moved_to_end(&s->sides.group, side->member);
 		find_shut(s, &count);
 	}

@@ -69,7 +69,8 @@ static void go(struct sockets *s, unsigned i)
 static void shut_and_listen_again(struct sockets *s, unsigned i)
 {
 	shutdown(s->sides[i].fd, SHUT_RDWR);
-	socket_set_backlog(s->sides[i].fd, &s->wish);
+	shutdown(s->sides[i].fd, SHUT_RDWR); /* again, when it does not listen any more */
+	socket_listen_again(s->sides[i].fd, &s->wish);
 	group_moved_to_end(&s->group, &s->sides[i]);
 }
 
@@ -106,6 +107,7 @@ static void check_member(const struct sockets *s, const struct group_member *m)
 	assert_int_equal(poll(&p, 1, 5000), 1); /* it is this one */
 	got = accept(m->fd, NULL, NULL);
 	assert_true(got >= 0);
+	assert_int_equal(send(got, "x", 1, MSG_NOSIGNAL), 1);
 	close(got);
 	close(client);
 }
