@@ -118,7 +118,7 @@ class Wrk:
         header = ["-H", "Connection: close"] if closes else []
         # 30 s: a request that was lost must not be taken for a slow one.
         self.process = subprocess.Popen(
-            ["wrk", f"-c{connections}", "-t1", "-d3600s", "--timeout", "30s", "--latency", *header,
+            ["wrk", f"-c{connections}", "-t1", "-d3600s", "--timeout", "30s", *header,
              f"http://127.0.0.1:{port}/"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -146,12 +146,6 @@ class Wrk:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
-
-
-def p99_ms(done):
-    """What wrk has seen: of 99 in 100 requests the slowest."""
-    found = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", done.said)
-    return float(found[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 60e3}[found[2]]
 
 
 def many_addresses(port, parallel=16):
@@ -223,6 +217,15 @@ class OpenLoop:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+
+
+def closed_loop(port, clients, seconds):
+    """(answered, failed, 99th percentile in ms) of clients that each wait for an answer before the next request
+    (bench/closed_loop.c); their time counts from connect(2), and so do those who still wait at the end."""
+    said = subprocess.run([BUILD / "bench" / "closed_loop", str(port), str(clients), str(seconds)],
+                          stdout=subprocess.PIPE, text=True, check=True, timeout=(seconds + 60) * SLOW).stdout
+    answered, failed, _, _, p99 = map(float, said.split())
+    return int(answered), int(failed), p99
 
 
 class loading:
