@@ -26,26 +26,32 @@ static uint64_t expected_wait(const struct least_candidate *candidate, uint64_t 
 	return wait;
 }
 
+/* Of two whose waits are about the same. */
+static bool is_better(const struct least_candidate *one, const struct least_candidate *other)
+{
+	if (one->room != other->room)
+		return one->room == LEAST_FREE;
+	return one->cpu < other->cpu;
+}
+
 int least_choose(const struct least_candidate *candidates, unsigned count, unsigned last)
 {
-	uint64_t unknown_us = known_mean(candidates, count), shortest = 0;
+	uint64_t unknown_us = known_mean(candidates, count), shortest = UINT64_MAX, enough;
 	int best = -1;
 
 	if (unknown_us == 0)
 		unknown_us = 1;
+	for (unsigned i = 0; i < count; i++)
+		if (candidates[i].room != LEAST_FULL && expected_wait(&candidates[i], unknown_us) < shortest)
+			shortest = expected_wait(&candidates[i], unknown_us);
+	enough = shortest < UINT64_MAX - shortest / 4 ? shortest + shortest / 4 : UINT64_MAX;
 	for (unsigned step = 1; step <= count; step++) {
 		unsigned i = (last % count + step) % count;
-		uint64_t wait;
 
-		if (candidates[i].is_full)
+		if (candidates[i].room == LEAST_FULL || expected_wait(&candidates[i], unknown_us) > enough)
 			continue;
-		wait = expected_wait(&candidates[i], unknown_us);
-		if (best >= 0 && wait > shortest)
-			continue;
-		if (best >= 0 && wait == shortest && candidates[i].cpu >= candidates[best].cpu)
-			continue;
-		best = (int)i;
-		shortest = wait;
+		if (best < 0 || is_better(&candidates[i], &candidates[best]))
+			best = (int)i;
 	}
 	return best;
 }

@@ -95,6 +95,13 @@ static bool is_worth_waiting_for(const struct seats *seats, unsigned seat)
 	       !refusals_has(seats->refused, s->worker->id);
 }
 
+static enum least_room room_of(const struct seats *seats, unsigned seat)
+{
+	if (load_of(seats, seat) != ROTATION_FULL)
+		return LEAST_FREE;
+	return is_worth_waiting_for(seats, seat) ? LEAST_BUSY : LEAST_FULL;
+}
+
 static int choose_least(const struct seats *seats)
 {
 	const struct share *s = seats->share;
@@ -106,9 +113,8 @@ static int choose_least(const struct seats *seats)
 		struct umbel_worker *w = s->seats[i].worker;
 		bool known;
 
-		candidates[i] = (struct least_candidate){
-		    .is_full = load_of(seats, i) == ROTATION_FULL && !is_worth_waiting_for(seats, i)};
-		if (candidates[i].is_full)
+		candidates[i] = (struct least_candidate){.room = room_of(seats, i)};
+		if (candidates[i].room == LEAST_FULL)
 			continue;
 		sample(w);
 		candidates[i].in_hand = handoff_active(w, &known);
@@ -116,7 +122,7 @@ static int choose_least(const struct seats *seats)
 		candidates[i].cpu = w->pace.cpu;
 	}
 	best = least_choose(candidates, count, s->last);
-	return best >= 0 && load_of(seats, (unsigned)best) == ROTATION_FULL ? CHOICE_LATER : best;
+	return best >= 0 && candidates[best].room == LEAST_BUSY ? CHOICE_LATER : best;
 }
 
 int choice_any(struct share *s, const struct refusals *refused)

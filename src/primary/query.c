@@ -414,7 +414,7 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 	if (!err)
 		err = share_add(s, w);
 	if (!err)
-		s->seats[s->seat_count - 1].accepts = m->query.accepts;
+		s->seats[s->seat_count - 1].accepts = s->accept_alone = m->query.accepts;
 	if (!err)
 		err = answer(w, m, s);
 	if (err) {

@@ -92,6 +92,7 @@ static void leave(struct side *side)
 	shutdown(side->listener.fd, SHUT_RDWR);
 	sides_remove(side);
 	s->sides.moving = NULL;
+	s->steering.length = 0; /* it may name an index that is gone */
 	steering_update(s);
 	sides_check_order(s);
 }

@@ -58,6 +58,7 @@ struct share {
 	struct sides sides;
 	struct steering steering;
 	bool closed;
+	bool accept_alone; /* who came last accepts by itself */
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;
 

@@ -113,8 +113,8 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	uint16_t buckets[BUCKETS];
 	int err = 0;
 
-	if (t->count == 0 && udp && s->steering.length)
-		return 0; /* where it went before it waits for a successor */
+	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length)
+		return 0; /* where it went before it waits for a successor, who alone can take it */
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
 		plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};

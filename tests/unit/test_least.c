@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
-#define FULL {.is_full = true}
+#define FULL {.room = LEAST_FULL}
+#define FREE LEAST_FREE
+#define BUSY LEAST_BUSY
 #define HUGE_US UINT64_MAX
 
 static const struct {
@@ -20,37 +22,41 @@ static const struct {
 } table[] = {
     {"nobody", 0, 0, {FULL}, -1},
     {"nobody, and a last one", 0, 7, {FULL}, -1},
-    {"one", 1, 0, {{false, 9, 9, 9}}, 0},
+    {"one", 1, 0, {{FREE, 9, 9, 9}}, 0},
     {"one, full", 1, 0, {FULL}, -1},
     {"all full", 3, 1, {FULL, FULL, FULL}, -1},
-    {"equals take turns", 3, 0, {{false, 0, 0, 0}, {false, 0, 0, 0}, {false, 0, 0, 0}}, 1},
-    {"equals, round the end", 3, 2, {{false, 0, 5, 1}, {false, 0, 5, 1}, {false, 0, 5, 1}}, 0},
-    {"equals, some full", 4, 0, {{false, 1, 5, 0}, FULL, FULL, {false, 1, 5, 0}}, 3},
-    {"last is not there any more", 3, 10, {{false, 0, 0, 0}, {false, 0, 0, 0}, {false, 0, 0, 0}}, 2},
-    {"last is as far as it goes", 3, UINT_MAX, {{false, 0, 0, 0}, {false, 0, 0, 0}, {false, 0, 0, 0}}, 1},
-    {"fewest in hand", 3, 0, {{false, 2, 0, 0}, {false, 3, 0, 0}, {false, 1, 0, 0}}, 2},
-    {"the shorter wait: 3 x 1000 before 1 x 10000", 2, 0, {{false, 2, 1000, 0}, {false, 0, 10000, 0}}, 0},
-    {"but 11 x 1000 after it", 2, 1, {{false, 10, 1000, 0}, {false, 0, 10000, 0}}, 1},
-    {"equal waits, 2 x 10 and 1 x 20: the rotation", 2, 0, {{false, 1, 10, 0}, {false, 0, 20, 0}}, 1},
-    {"the last one itself, when it is best", 3, 1, {{false, 1, 5, 0}, {false, 0, 5, 0}, {false, 1, 5, 0}}, 1},
-    {"a full one, however short its wait", 2, 0, {{true, 0, 1, 0}, {false, 9, 900, 0}}, 1},
+    {"equals take turns", 3, 0, {{FREE, 0, 0, 0}, {FREE, 0, 0, 0}, {FREE, 0, 0, 0}}, 1},
+    {"equals, round the end", 3, 2, {{FREE, 0, 5, 1}, {FREE, 0, 5, 1}, {FREE, 0, 5, 1}}, 0},
+    {"equals, some full", 4, 0, {{FREE, 1, 5, 0}, FULL, FULL, {FREE, 1, 5, 0}}, 3},
+    {"last is not there any more", 3, 10, {{FREE, 0, 0, 0}, {FREE, 0, 0, 0}, {FREE, 0, 0, 0}}, 2},
+    {"last is as far as it goes", 3, UINT_MAX, {{FREE, 0, 0, 0}, {FREE, 0, 0, 0}, {FREE, 0, 0, 0}}, 1},
+    {"fewest in hand", 3, 0, {{FREE, 2, 0, 0}, {FREE, 3, 0, 0}, {FREE, 1, 0, 0}}, 2},
+    {"the shorter wait: 3 x 1000 before 1 x 10000", 2, 0, {{FREE, 2, 1000, 0}, {FREE, 0, 10000, 0}}, 0},
+    {"but 13 x 1000 after it", 2, 1, {{FREE, 12, 1000, 0}, {FREE, 0, 10000, 0}}, 1},
+    {"equal waits, 2 x 10 and 1 x 20: the rotation", 2, 0, {{FREE, 1, 10, 0}, {FREE, 0, 20, 0}}, 1},
+    {"the last one itself, when it is best", 3, 1, {{FREE, 1, 5, 0}, {FREE, 0, 5, 0}, {FREE, 1, 5, 0}}, 1},
+    {"a full one, however short its wait", 2, 0, {{LEAST_FULL, 0, 1, 0}, {FREE, 9, 900, 0}}, 1},
+    {"a busy one is waited for", 2, 0, {{BUSY, 0, 10, 0}, {FREE, 9, 900, 0}}, 0},
+    {"but not for a little", 2, 1, {{BUSY, 0, 80, 0}, {FREE, 0, 100, 0}}, 1},
+    {"a quarter more is the same, and the rotation decides", 2, 1, {{FREE, 0, 125, 0}, {FREE, 0, 100, 0}}, 0},
+    {"more is not", 2, 1, {{FREE, 0, 126, 0}, {FREE, 0, 100, 0}}, 1},
     {"unknown counts as the mean of 100 and 300: 200 after 100", 3, 0,
-     {{false, 0, 100, 0}, {false, 0, 0, 0}, {false, 0, 300, 0}}, 0},
-    {"200 before 300", 3, 0, {{true, 0, 100, 0}, {false, 0, 0, 0}, {false, 0, 300, 0}}, 1},
-    {"2 x 200 after 300", 3, 0, {{true, 0, 100, 0}, {false, 1, 0, 0}, {false, 0, 300, 0}}, 2},
+     {{FREE, 0, 100, 0}, {FREE, 0, 0, 0}, {FREE, 0, 300, 0}}, 0},
+    {"200 before 300", 3, 0, {{LEAST_FULL, 0, 100, 0}, {FREE, 0, 0, 0}, {FREE, 0, 300, 0}}, 1},
+    {"2 x 200 after 300", 3, 0, {{LEAST_FULL, 0, 100, 0}, {FREE, 1, 0, 0}, {FREE, 0, 300, 0}}, 2},
     {"mean of 2, 2, 3 is 2, not 1", 4, 2,
-     {{false, 0, 2, 0}, {false, 0, 2, 0}, {false, 0, 0, 0}, {false, 0, 3, 0}}, 0},
-    {"least cpu of equal waits", 3, 0, {{false, 0, 0, 7}, {false, 0, 0, 8}, {false, 0, 0, 6}}, 2},
-    {"cpu is not asked before the wait", 2, 1, {{false, 0, 10, HUGE_US}, {false, 1, 10, 0}}, 0},
-    {"equal cpu: the rotation", 3, 1, {{false, 0, 0, 7}, {false, 0, 0, 7}, {false, 0, 0, 7}}, 2},
-    {"huge is longer than small", 2, 0, {{false, 0, 1, 0}, {false, UINT_MAX, HUGE_US, 0}}, 0},
-    {"2 x 2^63 is not 0", 2, 1, {{false, 1, 1ull << 63, 0}, {false, 0, 1000, 0}}, 1},
-    {"in hand as many as there are: not 0 of them", 2, 0, {{false, 0, 9, 0}, {false, UINT_MAX, 9, 0}}, 0},
+     {{FREE, 0, 2, 0}, {FREE, 0, 2, 0}, {FREE, 0, 0, 0}, {FREE, 0, 3, 0}}, 0},
+    {"least cpu of equal waits", 3, 0, {{FREE, 0, 0, 7}, {FREE, 0, 0, 8}, {FREE, 0, 0, 6}}, 2},
+    {"cpu is not asked before the wait", 2, 1, {{FREE, 0, 10, HUGE_US}, {FREE, 1, 10, 0}}, 0},
+    {"equal cpu: the rotation", 3, 1, {{FREE, 0, 0, 7}, {FREE, 0, 0, 7}, {FREE, 0, 0, 7}}, 2},
+    {"huge is longer than small", 2, 0, {{FREE, 0, 1, 0}, {FREE, UINT_MAX, HUGE_US, 0}}, 0},
+    {"2 x 2^63 is not 0", 2, 1, {{FREE, 1, 1ull << 63, 0}, {FREE, 0, 1000, 0}}, 1},
+    {"in hand as many as there are: not 0 of them", 2, 0, {{FREE, 0, 9, 0}, {FREE, UINT_MAX, 9, 0}}, 0},
     {"the mean of two huge ones is huge", 4, 1,
-     {{false, 0, HUGE_US, 0}, {true, 0, HUGE_US, 0}, {false, 0, 0, 0}, {false, 9, HUGE_US / 16, 0}}, 3},
+     {{FREE, 0, HUGE_US, 0}, {LEAST_FULL, 0, HUGE_US, 0}, {FREE, 0, 0, 0}, {FREE, 7, HUGE_US / 16, 0}}, 3},
     {"and not less than one of them", 3, 2,
-     {{false, 0, HUGE_US - 1, 0}, {false, 0, HUGE_US - 1, 0}, {false, 0, 0, 1}}, 0},
-    {"both beyond measure: cpu", 2, 0, {{false, 3, HUGE_US, 1}, {false, 2, HUGE_US, 2}}, 0},
+     {{FREE, 0, HUGE_US - 1, 0}, {FREE, 0, HUGE_US - 1, 0}, {FREE, 0, 0, 1}}, 0},
+    {"both beyond measure: cpu", 2, 0, {{FREE, 3, HUGE_US, 1}, {FREE, 2, HUGE_US, 2}}, 0},
 };
 
 static void test_choose(void **state)
