@@ -92,7 +92,7 @@ static void leave(struct side *side)
 	shutdown(side->listener.fd, SHUT_RDWR);
 	sides_remove(side);
 	s->sides.moving = NULL;
-	s->steering.length = 0; /* it may name an index that is gone */
+	s->steering.is_wrong = true;
 	steering_update(s);
 	sides_check_order(s);
 }
@@ -117,13 +117,24 @@ static bool is_hopeless(const struct side *side)
 	       uv_now(&s->cluster->loop) - side->retires_ms > HOPE_MS;
 }
 
+/* Its worker died, and only the next one can take what comes there. */
+static bool is_kept_for_successor(const struct side *side)
+{
+	const struct cluster *c = side->share->cluster;
+
+	return side->is_read_alone && side->owner == 0 && slot_is_wanted(c->slots[side->slot - 1]) &&
+	       uv_now(&c->loop) - side->retires_ms < HOPE_MS;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct side *side = timer->data;
 	uint64_t start = uv_hrtime();
 	struct diag_queue q;
 
-	if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_half_open(side)) {
+	if (is_kept_for_successor(side)) {
+		again(side, HANDSHAKE_MS);
+	} else if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_half_open(side)) {
 		again(side, next_look_ms(uv_hrtime() - start));
 	} else if (diag_queue(side->listener.fd, &q) < 0 || (q.waiting > 0 && !is_hopeless(side))) {
 		side->looked_empty = false;

@@ -92,11 +92,12 @@ static int attach(struct share *s, const struct steer_plan *plan)
 	size_t size = length * sizeof(*program);
 	int err;
 
-	if (length == st->length && memcmp(program, st->program, size) == 0)
+	if (!st->doubted && length == st->length && memcmp(program, st->program, size) == 0)
 		return 0;
 	err = group_attach(&s->sides.group, program, length);
 	if (err)
 		return err;
+	st->doubted = st->is_wrong = false;
 	free(st->program);
 	st->program = malloc(size);
 	st->length = st->program ? length : 0;
@@ -113,7 +114,8 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	uint16_t buckets[BUCKETS];
 	int err = 0;
 
-	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length)
+	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length &&
+	    !s->steering.is_wrong)
 		return 0; /* where it went before it waits for a successor, who alone can take it */
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
@@ -161,7 +163,7 @@ void steering_doubt(struct share *s)
 	if (s->sides.group.count == 0 || now - s->steering.doubted_ms < DOUBT_MS)
 		return;
 	s->steering.doubted_ms = now;
-	s->steering.length = 0;
+	s->steering.doubted = true;
 	steering_update(s);
 }
 

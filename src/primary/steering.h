@@ -15,6 +15,8 @@ struct sock_filter;
 struct steering {
 	struct sock_filter *program; /* that is attached; NULL: none yet */
 	unsigned length;
+	bool doubted;    /* perhaps it is not attached any more */
+	bool is_wrong;   /* it names an index that is gone */
 	struct buckets *homes;       /* sticky: of all slots; NULL until then */
 	uint16_t slots[BUCKETS];     /* sticky: who serves each bucket now; 0: nobody */
 	uint64_t doubted_ms;         /* of uv_now(): when it was attached anew because of what arrived */
