@@ -1,7 +1,6 @@
 """Node workers under `least`: they count what they have in hand while they are asked to, and are believed as far
 as it can be true. (Who gets how many: test_policies.py.)"""
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -102,12 +101,9 @@ def test_a_connection_that_no_server_gets(app, port, tmp_path):
     assert listener(run)["handed"] == 20
 
 
-def test_without_a_preload(app, port, tmp_path):
-    """As before: by what they have not answered. A launcher of the user's drops NODE_OPTIONS."""
-    node = tmp_path / "node"
-    node.write_text(f'#!/bin/sh\nunset NODE_OPTIONS\nexec {shutil.which("node")} "$@"\n')
-    node.chmod(0o755)
-    run, pids = app("node", 2, "least", command=[node, PROGRAMS / "keepalive.js"])
+def test_without_a_preload(app, port):
+    """By what they have not answered, and their CPU time."""
+    run, pids = app("node", 2, "least", "--no-node-preload")
     assert set(who(port, 20)) == set(pids.values())
     assert active(run) == [None, None]
 
