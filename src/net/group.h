@@ -1,6 +1,6 @@
 /* group: the sockets of one address among which the kernel chooses (SO_REUSEPORT, socket(7)), in the kernel's
- * own order: the index that a steering program returns. The first member is the door, of udp the first socket;
- * it is never removed. Facts K1 to K18 in docs/KERNEL.md. */
+ * own order: the index that a steering program returns. The first member is the door; it is never
+ * removed. Facts K1 to K18 in docs/KERNEL.md. */
 #ifndef UMBEL_NET_GROUP_H
 #define UMBEL_NET_GROUP_H
 

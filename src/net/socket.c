@@ -110,6 +110,7 @@ static int bind_unix(int fd, const struct socket_wish *wish, struct socket_file 
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	struct stat st;
 	int err = open_directory(wish->address.path, f);
+	bool bound;
 
 	if (err)
 		return err;
@@ -118,11 +119,14 @@ static int bind_unix(int fd, const struct socket_wish *wish, struct socket_file 
 		err = -errno;
 	if (err == -EADDRINUSE && remove_stale(&name, f))
 		err = bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 ? -errno : 0;
+	bound = !err;
 	if (!err && fstatat(f->dir, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = -errno;
 	if (!err)
 		err = owner_set(f->dir, f->name, &wish->address.options, wish->more_mode);
 	if (err) {
+		if (bound)
+			unlinkat(f->dir, f->name, 0);
 		fd_close(&f->dir);
 		return err;
 	}
@@ -238,7 +242,7 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 }
 
 /* Of udp the group begins at bind(2), so that the first socket needs SO_REUSEPORT before it; whether the port is
- * free, and which one is, another socket asks first. */
+ * free, and which one is, another socket asks first. What comes to it nobody reads. */
 static int open_udp_door(const struct socket_wish *wish, int family, int *ret)
 {
 	struct socket_file none = {.dir = -1};
@@ -252,6 +256,7 @@ static int open_udp_door(const struct socket_wish *wish, int family, int *ret)
 	fd = open_side(wish, &bound, false);
 	if (fd < 0)
 		return fd;
+	set_option(fd, SOL_SOCKET, SO_RCVBUF, 1); /* the kernel makes the least of it */
 	*ret = fd;
 	return 0;
 }

@@ -40,7 +40,7 @@ struct socket_wish {
  * bind(2) and listen(2) give it; -EINVAL: fd is not what it should be. */
 int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file);
 
-/* One more socket at the address of a door (tcp) or of the first socket (udp) opened with this wish: the last of
+/* One more socket at the address of a door opened with this wish: the last of
  * their group (socket(7), SO_REUSEPORT). Of tcp it listens. Nobody may attach a program to it. The descriptor, or
  * -errno. */
 int socket_open_side(const struct socket_wish *wish, const struct address *bound);

@@ -1,5 +1,7 @@
 #include "primary/named.h"
 
+#include "net/owner.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -68,8 +70,15 @@ int named_check(char *const *listen, struct reason *reason)
 	struct address a;
 	const char *why;
 
-	for (; listen && *listen; listen++)
+	uid_t uid;
+	gid_t gid;
+
+	for (; listen && *listen; listen++) {
 		if (address_parse(*listen, &a, &why) < 0)
 			return reason_set(reason, -EINVAL, "settings.listen: '%s': %s", *listen, why);
+		if (a.options.owner[0] && owner_find(a.options.owner, &uid, &gid) < 0)
+			return reason_set(reason, -EINVAL, "settings.listen: '%s': there is no such user or group",
+					  *listen);
+	}
 	return 0;
 }

@@ -55,7 +55,7 @@ static void on_timer(uv_timer_t *timer)
 	group_reset(&s->sides.group);
 	TAILQ_FOREACH (side, &s->sides.list, link) {
 		socket_listen_again(side->listener.fd, &s->wish);
-		group_add(&s->sides.group, side->member, side->listener.fd); /* there was room for it */
+		group_add(&s->sides.group, &side->member, side->listener.fd); /* there was room for it */
 	}
 	s->sides.rebuilds_ms = 0;
 	steering_update(s);
@@ -95,7 +95,7 @@ void sides_check_order(struct share *s)
 	count_against_worker(side);
 	if (count == 1) {
 		socket_listen_again(side->listener.fd, &s->wish);
-		group_moved_to_end(&s->sides.group, side->member);
+		group_moved_to_end(&s->sides.group, &side->member);
 		find_shut(s, &count);
 	}
 	if (count == 0)

@@ -213,8 +213,12 @@ void sharing_listens(const struct share *s, const struct umbel_worker *w)
 {
 	const struct side *side = sides_find(s, w);
 
-	if (side && share_accepts(s))
+	if (s->listener.address.kind == ADDRESS_UDP)
+		return;
+	if (side)
 		socket_set_backlog(side->listener.fd, &s->wish);
+	else if (s->form == SHARE_LENT)
+		socket_set_backlog(s->listener.fd, &s->wish);
 }
 
 bool sharing_retire_alone(struct cluster *c, const struct umbel_worker *w)

@@ -7,7 +7,6 @@
 #include "primary/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -71,28 +70,17 @@ static bool is_udp(const struct share *s)
 	return s->listener.address.kind == ADDRESS_UDP;
 }
 
-/* Udp has no door: the socket that was bound first is the first worker's. */
 static int open_socket(struct share *s, struct side *side, int *ret)
 {
-	bool first = is_udp(s) && TAILQ_EMPTY(&s->sides.list);
-	int fd, err;
+	int fd = socket_open_side(&s->wish, &s->listener.address), err;
 
-	if (first) {
-		fd = fcntl(s->listener.fd, F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			return -errno;
-		side->member = &s->sides.door;
-	} else {
-		fd = socket_open_side(&s->wish, &s->listener.address);
-		if (fd < 0)
-			return fd;
-		side->member = &side->own;
-		err = group_add(&s->sides.group, side->member, fd);
-		if (err) {
-			shutdown(fd, SHUT_RDWR);
-			fd_close(&fd);
-			return err;
-		}
+	if (fd < 0)
+		return fd;
+	err = group_add(&s->sides.group, &side->member, fd);
+	if (err) {
+		shutdown(fd, SHUT_RDWR);
+		fd_close(&fd);
+		return err;
 	}
 	*ret = fd;
 	return 0;
@@ -109,8 +97,7 @@ static int side_new(struct share *s, int slot, struct side **ret)
 		if (err) {
 			shutdown(fd, SHUT_RDWR);
 			fd_close(&fd);
-			if (side->member == &side->own)
-				group_remove(&s->sides.group, side->member);
+			group_remove(&s->sides.group, &side->member);
 		}
 	}
 	if (err) {
@@ -147,7 +134,7 @@ void sides_close(struct share *s)
 
 void sides_remove(struct side *side)
 {
-	group_remove(&side->share->sides.group, side->member);
+	group_remove(&side->share->sides.group, &side->member);
 	side_close(side);
 }
 

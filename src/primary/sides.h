@@ -18,8 +18,7 @@ struct side {
 	TAILQ_ENTRY(side) link;
 	struct share *share;
 	struct listener listener;
-	struct group_member own;
-	struct group_member *member; /* own; of udp's first the door's */
+	struct group_member member;
 	int slot;
 	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
 	uint64_t released; /* when it was given back last: the how-manieth time in this process */

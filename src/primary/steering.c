@@ -29,7 +29,7 @@ static void find_takers(struct share *s, struct takers *t)
 		struct side *side = w->takes ? sides_find(s, w) : NULL;
 		int slot = w->slot->number;
 
-		if (!w->takes || slot > BUCKETS_SLOTS || (side && side->member == s->sides.moving))
+		if (!w->takes || slot > BUCKETS_SLOTS || (side && &side->member == s->sides.moving))
 			continue;
 		t->serving += !t->serves[slot];
 		t->serves[slot] = true;
@@ -40,7 +40,7 @@ static void find_takers(struct share *s, struct takers *t)
 	}
 	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++)
 		if (t->sides[slot])
-			t->targets[t->count++] = t->sides[slot]->member->index;
+			t->targets[t->count++] = t->sides[slot]->member.index;
 }
 
 static bool is_steered(const struct share *s)
@@ -79,7 +79,7 @@ static int plan_sticky(struct share *s, const struct takers *t, uint16_t ret[BUC
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		const struct side *side = t->sides[s->steering.slots[i]];
 
-		ret[i] = side ? side->member->index : 0; /* the door: the primary hands it over, to that slot */
+		ret[i] = side ? side->member.index : 0; /* the door: the primary hands it over, to that slot */
 	}
 	return 0;
 }
