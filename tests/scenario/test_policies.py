@@ -10,6 +10,7 @@ from crowd import Crowd, addresses
 from harness import wait_until, who
 from policies import (LIVE, app, each_kind, gate, is_gone, listener,  # noqa: F401
                       policy_of, seats, switch, wait_steered, words)
+from test_deaths import freeze
 
 each_size = pytest.mark.parametrize("workers", [2, 4])
 CLIENTS = addresses(200)
@@ -202,6 +203,27 @@ def test_least_tries_again_who_was_slow(app, port, kind):
         crowd.go()
     with Crowd(port, parallel=1) as crowd:
         wait_until(lambda: pids[1] in crowd.go(5).pids(), "it to be tried", 20)
+    assert not crowd.failures
+
+
+@each_kind
+def test_least_tries_a_worker_that_has_recovered(app, port, kind):
+    """It was slow once; nobody knows that it is not any more until it is given something."""
+    run, pids = app(kind, 2, "least")
+    with Crowd(port, parallel=8) as crowd:
+        crowd.go(50)
+        freeze(pids[1])
+        crowd.go(100, leave=8)
+        begun = time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 1, "a second in which it does nothing")
+        os.kill(pids[1], signal.SIGCONT)
+        crowd.go()
+        first = len(crowd.answers)
+
+        def is_tried():
+            crowd.go(20)
+            return crowd.pids(first)[pids[1]]
+        wait_until(is_tried, "it to be tried again", 20)
     assert not crowd.failures
 
 
