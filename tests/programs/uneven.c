@@ -1,4 +1,4 @@
-/* A server that does one thing at a time, and in one slot takes longer for it: sleeps, answers with its pid, closes.
+/* A server that does one thing at a time, and in one slot takes longer: sleeps, answers with its pid, closes.
  *
  *     uneven PORT MS SLOT SLOT_MS     MS for each connection, in SLOT SLOT_MS */
 #include <stdio.h>
