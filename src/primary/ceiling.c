@@ -4,17 +4,24 @@
 #include "primary/handoff.h"
 #include "primary/worker.h"
 
-/* Of libumbel workers: they say it. */
+/* Libumbel workers, and Node's that have counted from the beginning on. */
+static bool says_all(const struct umbel_worker *w, unsigned *ret_active)
+{
+	bool known;
+
+	*ret_active = handoff_active(w, &known);
+	return known && (w->board || w->counting.is_whole);
+}
+
 static unsigned count_told(const struct cluster *c)
 {
 	const struct umbel_worker *w;
 	unsigned sum = 0;
 
 	TAILQ_FOREACH (w, &c->workers, link) {
-		bool known;
-		unsigned active = handoff_active(w, &known);
+		unsigned active;
 
-		sum += known && w->board ? active : 0;
+		sum += says_all(w, &active) ? active : 0;
 	}
 	return sum;
 }
@@ -34,16 +41,15 @@ static unsigned count_waiting(const struct cluster *c)
 static bool is_untold(const struct share *s)
 {
 	for (unsigned i = 0; i < s->seat_count; i++) {
-		bool known;
+		unsigned ignored;
 
-		handoff_active(s->seats[i].worker, &known);
-		if (!known || !s->seats[i].worker->board) /* a Node worker knows only of some */
+		if (!says_all(s->seats[i].worker, &ignored))
 			return true;
 	}
 	return false;
 }
 
-/* Of Node's: the kernel knows the connections of a port. */
+/* Of the others: the kernel knows the connections of a port. */
 static unsigned count_of_ports(const struct cluster *c)
 {
 	const struct share *s;
@@ -78,6 +84,14 @@ static unsigned count_untold(struct cluster *c, unsigned most)
 	/* A look walks over every TCP socket of the machine: at most a twentieth of the time goes into it. */
 	ceiling->next_ms = now + CEILING_AGAIN_MS + (uv_hrtime() - start) * 20 / 1000000;
 	return ceiling->open_then;
+}
+
+void ceiling_on_handed(struct umbel_worker *w)
+{
+	unsigned ignored;
+
+	if (w->cluster->settings.max_connections && !says_all(w, &ignored))
+		w->cluster->sharing.ceiling.handed++;
 }
 
 bool ceiling_is_reached(struct cluster *c)

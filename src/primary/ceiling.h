@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct cluster;
+struct umbel_worker;
 
 struct ceiling {
 	uint64_t handed;  /* connections handed to workers that do not say what they have */
@@ -17,5 +18,6 @@ struct ceiling {
 #define CEILING_AGAIN_MS 10 /* after it was reached */
 
 bool ceiling_is_reached(struct cluster *c);
+void ceiling_on_handed(struct umbel_worker *w); /* one connection more */
 
 #endif

@@ -14,7 +14,8 @@ static bool is_wanted(const struct umbel_worker *w)
 	if (!w->has_preload || w->is_libumbel)
 		return false;
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link)
-		if (s->policy == UMBEL_LEAST && share_seat_of(s, w) >= 0)
+		if ((s->policy == UMBEL_LEAST || w->cluster->settings.max_connections) && share_accepts(s) &&
+		    share_seat_of(s, w) >= 0)
 			return true;
 	return false;
 }
@@ -26,7 +27,7 @@ void counting_update(struct umbel_worker *w)
 
 	if (wanted == w->counting.asked)
 		return;
-	w->counting = (struct counting){.asked = wanted};
+	w->counting = (struct counting){.asked = wanted, .is_whole = w->handed == 0};
 	w->pace = (struct pace){.sampled_ms = 0};
 	dialogue_send(w, text, strlen(text), -1, 0);
 }

@@ -1,5 +1,6 @@
 /* counting: how many connections a Node worker has in hand, and how long one takes it. Its preload counts those
- * that it is handed while a listener that it serves has policy least, and says when some are over. */
+ * that it is handed while a listener that it serves has policy least, or there is a max_connections, and says when
+ * some are over. */
 #ifndef UMBEL_PRIMARY_COUNTING_H
 #define UMBEL_PRIMARY_COUNTING_H
 

@@ -271,7 +271,7 @@ static void round_hand(struct round *r, struct share *s, struct subscription *to
 		return;
 	}
 	to->handed++;
-	s->cluster->sharing.ceiling.handed += !w->board;
+	ceiling_on_handed(w);
 	if (w->lane_out.count == 1)
 		r->touched[r->touched_count++] = w;
 	else if (w->lane_out.count == LANE_BATCH)
@@ -420,9 +420,17 @@ static struct share *share_new(struct cluster *c, char *key, json_t *data)
 	return NULL;
 }
 
+/* Datagrams for everybody, or somebody has detached the program: nobody reads them here. */
+static void on_stray(struct listener *l)
+{
+	sides_drop(l->fd);
+	steering_doubt(share_of(l));
+}
+
 static int open_sockets(struct share *s, const struct socket_wish *wish)
 {
-	int err = listener_open(&s->listener, &s->cluster->loop, wish, share_accepts(s) ? on_ready : NULL);
+	int err = listener_open(&s->listener, &s->cluster->loop, wish,
+				share_accepts(s) ? on_ready : s->form == SHARE_GROUP ? on_stray : NULL);
 
 	if (err)
 		return err;

@@ -149,15 +149,13 @@ static struct side *find_free(const struct share *s, int slot)
 	return last;
 }
 
-/* Broadcasts come to every socket of a port, also to one that nobody reads. */
-static void empty(struct side *side)
+void sides_drop(int fd)
 {
 	char byte;
 
 	for (int i = 0; i < DATAGRAMS_MOST; i++)
-		if (recv(side->listener.fd, &byte, sizeof(byte), MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN)
+		if (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN)
 			break;
-	side->is_stale = false;
 }
 
 int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret)
@@ -173,8 +171,9 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	if (err)
 		return err;
 	sides_check_order(s);
-	if (side->is_stale)
-		empty(side);
+	if (side->is_stale) /* broadcasts come to every socket of a port, also to one that nobody reads */
+		sides_drop(side->listener.fd);
+	side->is_stale = false;
 	side->owner = w->id;
 	side->is_read_alone = accepts || is_udp(s);
 	side->times_shut = 0;

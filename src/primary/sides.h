@@ -59,6 +59,8 @@ void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead
 void sides_retire_alone(struct share *s, const struct umbel_worker *w);
 void sides_trim(struct share *s); /* those that no slot needs any more retire */
 
+void sides_drop(int fd); /* the datagrams that are there */
+
 /* As listener_accept(), from any that nobody is steered to. */
 int sides_accept(struct share *s, bool nonblocking);
 void sides_arm(struct share *s);

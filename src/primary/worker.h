@@ -49,6 +49,7 @@ struct counting {
 	unsigned open;  /* it has answered `accepted`, and not said that they are over */
 	uint64_t since_us; /* it has some, of uv_hrtime(); 0: it has none */
 	struct least_sample sum; /* service_us: how long it had some, until since_us */
+	bool is_whole; /* it was asked before it had any connection */
 };
 
 struct umbel_worker {

@@ -140,6 +140,17 @@ def test_a_limit_from_the_start_and_a_policy_that_steers(umbel, port):
 # ---- the primary has no descriptors ----
 
 
+def wait_quiet(pid):
+    """Nothing that it has sent waits for an answer: else a descriptor below the limit comes free later."""
+    seen = []
+
+    def is_quiet():
+        seen.append(sorted(os.listdir(f"/proc/{pid}/fd")))
+        return len(seen) > 10 and all(fds == seen[-1] for fds in seen[-10:])
+
+    wait_until(is_quiet, "the primary's descriptors to stay")
+
+
 def lowest_free(pid):
     """The least that is seen: it opens something for a moment now and then."""
     def now():
@@ -162,6 +173,7 @@ def test_primary_without_descriptors(keeper, port, kind, policy):
     run, pids = keeper(kind, 2, policy)
     before = resource.prlimit(run.pid, resource.RLIMIT_NOFILE)
     for times in (1, 2):
+        wait_quiet(run.pid)
         resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (lowest_free(run.pid), before[1]))
         clients = Clients(port)
         clients.open(20)
