@@ -329,8 +329,9 @@ enum umbel_policy umbel_policy(const struct umbel *u, const char *address); /* N
 
 /* Your own policy: returns the id of a worker; 0, or one that can take nothing now: the listener's own
  * policy decides. fd is the connection, non-blocking, to look at: recv(2) with MSG_PEEK; do not read from it or
- * keep it. Called when it has bytes, or 1 s after accept; 1024 connections of a listener may wait for that, more go
- * by its policy unseen. While there is one every connection comes through the primary. address NULL: every listener of TCP and unix streams, but UMBEL_SHARED's. f NULL: no more.
+ * keep it. Called when it has bytes, or 1 s after accept; 1024 connections of a listener may wait for that, more
+ * go by its policy unseen. While there is one every connection comes through the primary. address NULL: every
+ * listener of TCP and unix streams, but UMBEL_SHARED's. f NULL: no more.
  * -ENOENT, -ENOTSUP as umbel_set_policy(). */
 typedef uint32_t umbel_chooser(struct umbel *u, int fd, void *data);
 int umbel_choose(struct umbel *u, const char *address, umbel_chooser *f, void *data);

@@ -274,7 +274,7 @@ void socket_listen_again(int fd, const struct socket_wish *wish)
 
 	/* shutdown(2) of one that does not listen any more leaves a mark, and what it accepts later is born shut down.
 	 * To disconnect (connect(2)) takes the mark away. */
-	connect(fd, &none, sizeof(none));
+	(void)connect(fd, &none, sizeof(none));
 	listen_with(fd, wish);
 }
 

@@ -17,7 +17,7 @@ static void canonical(const struct address *a, char host[ADDRESS_HOST_MAX])
 	struct in6_addr binary;
 	int family = strchr(a->host, ':') ? AF_INET6 : AF_INET;
 
-	strcpy(host, a->host);
+	memcpy(host, a->host, sizeof(a->host));
 	if (inet_pton(family, a->host, &binary) == 1)
 		inet_ntop(family, &binary, host, ADDRESS_HOST_MAX);
 }
@@ -62,7 +62,7 @@ void named_merge(struct address_options *options, const struct address_options *
 	if (named->shared)
 		options->shared = true;
 	if (named->owner[0])
-		strcpy(options->owner, named->owner);
+		memcpy(options->owner, named->owner, sizeof(options->owner));
 }
 
 int named_check(char *const *listen, struct reason *reason)

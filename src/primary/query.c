@@ -333,7 +333,7 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 	struct handoff *h = text ? handoff_add(w) : NULL;
 	int err = fd < 0 ? -errno : h ? 0 : -ENOMEM;
 
-	if (!err) {
+	if (!err && h) {
 		w->seq++;
 		h->fd = fd;
 		h->share = s;

@@ -38,8 +38,8 @@ static int check_app(struct cluster *c, enum umbel_policy p)
 		return reason_set(c->reason, -ENOTSUP, "policy %s: at most %d slots can be steered to, there are %d",
 				  policy_name(p), UMBEL_STEERED_SLOTS_MAX, cluster_wanted(c));
 	if (!policy_is_handed(p) && (c->settings.max_connections || c->settings.recycle_connections))
-		return reason_set(c->reason, -ENOTSUP, "policy %s: %s needs connections to be counted, as under rr and least",
-				  policy_name(p),
+		return reason_set(c->reason, -ENOTSUP, "policy %s: %s needs connections to be counted, as under rr "
+				  "and least", policy_name(p),
 				  c->settings.max_connections ? "a limit of max_connections" : "recycle_connections");
 	return 0;
 }
