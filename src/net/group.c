@@ -46,8 +46,11 @@ void group_reset(struct group *g)
 
 int group_attach(const struct group *g, const struct sock_filter *program, unsigned length)
 {
-	struct sock_fprog whole = {(unsigned short)length, (struct sock_filter *)program};
+	struct sock_fprog whole;
 
+	memset(&whole, 0, sizeof(whole)); /* its padding is read too */
+	whole.len = (unsigned short)length;
+	whole.filter = (struct sock_filter *)program;
 	return setsockopt(g->members[0]->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &whole, sizeof(whole)) < 0
 		   ? -errno
 		   : 0;
