@@ -100,7 +100,9 @@ def least(say, kind, seconds, pairs, judged):
             parts.append(part)
             say(f"{kind}: p99 {slow:.1f} ms under rr, {fast:.1f} ms under least; the slow one of four gets "
                 f"{100 * part:.1f} %")
-    assert statistics.median(parts) < 1 / 4 / 3, f"{kind}: the slow one's parts under least: {parts}"
+    # A third of its equal share; where two builds are tested at once, two thirds.
+    most = 1 / 4 / 3 if judged else 1 / 4 / 1.5
+    assert statistics.median(parts) < most, f"{kind}: the slow one's parts under least: {parts}"
     better = statistics.median(ratios)
     assert not judged or better >= BETTER[kind], f"{kind}: p99 only {better:.1f} times better ({ratios})"
     return f"{kind}: least is {better:.1f} times better"
