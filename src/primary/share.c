@@ -300,7 +300,6 @@ static void wait_for_room(struct share *s)
 {
 	close_what_nobody_takes(s);
 	listener_pause(&s->listener);
-	sides_pause(s);
 	share_set_waiting(s, true);
 }
 
@@ -343,7 +342,7 @@ static void dispatch_round(struct share *s)
 	struct round r = {.touched_count = 0};
 	unsigned n = 0;
 
-	if (s->waiting)
+	if (s->waiting && s->sides.paused)
 		sides_arm(s);
 	share_set_waiting(s, false);
 	while (n < ROUND && dispatch_one(s, &r))

@@ -51,10 +51,15 @@ static void side_close(struct side *side)
 static void on_ready(struct listener *l)
 {
 	struct side *side = side_of(l);
+	struct share *s = side->share;
 
 	side->readable = true;
-	steering_doubt(side->share);
-	share_on_ready(side->share);
+	steering_doubt(s);
+	share_on_ready(s);
+	if (s->waiting && l->armed) { /* not before: mostly nothing is here, and each change is a system call */
+		listener_pause(l);
+		s->sides.paused = true;
+	}
 }
 
 /* A worker called shutdown(2) on its copy (K35). */
@@ -258,6 +263,7 @@ void sides_arm(struct share *s)
 {
 	struct side *side;
 
+	s->sides.paused = false;
 	TAILQ_FOREACH (side, &s->sides.list, link) {
 		if (side->steered)
 			listener_pause(&side->listener);
@@ -265,14 +271,6 @@ void sides_arm(struct share *s)
 			listener_arm(&side->listener);
 		side->readable &= !side->steered;
 	}
-}
-
-void sides_pause(struct share *s)
-{
-	struct side *side;
-
-	TAILQ_FOREACH (side, &s->sides.list, link)
-		listener_pause(&side->listener);
 }
 
 unsigned sides_waiting(const struct share *s, int slot)

@@ -42,6 +42,7 @@ struct sides {
 	struct group group; /* its count is 0: the share has no sides */
 	struct group_member door;
 	const struct group_member *moving; /* its index is about to change: nobody is steered there */
+	bool paused; /* some are: something waits there that nobody could take */
 	uv_timer_t timer;
 	uint64_t rebuilds_ms; /* since, of uv_now(): the order is not known, and is made anew; 0: it is known */
 };
@@ -63,8 +64,7 @@ void sides_drop(int fd); /* the datagrams that are there */
 
 /* As listener_accept(), from any that nobody is steered to. */
 int sides_accept(struct share *s, bool nonblocking);
-void sides_arm(struct share *s);
-void sides_pause(struct share *s);
+void sides_arm(struct share *s); /* those that nobody is steered to */
 /* Connections (udp: bytes) that wait in a slot's sockets; 0: in all, the door too. */
 unsigned sides_waiting(const struct share *s, int slot);
 

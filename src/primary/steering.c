@@ -135,8 +135,7 @@ static void mark(struct share *s, const struct takers *t)
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
 		side->steered = steered && t->sides[side->slot] == side;
-	if (!s->waiting)
-		sides_arm(s);
+	sides_arm(s);
 }
 
 void steering_update(struct share *s)
