@@ -248,7 +248,8 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 	out->count = 0;
 	if (err) {
 		r->failed = true;
-		tell_lack(s, -ETOOMANYREFS);
+		if (err == -EAGAIN)
+			tell_lack(s, -ETOOMANYREFS);
 		listener_retry(&s->listener, LISTENER_RETRY_MS);
 	}
 	for (unsigned i = 0; i < count; i++) {

@@ -2,6 +2,7 @@
 
 #include "net/steer.h"
 #include "primary/cluster.h"
+#include "primary/policy.h"
 #include "primary/share.h"
 #include "primary/worker.h"
 
@@ -41,11 +42,6 @@ static void find_takers(struct share *s, struct takers *t)
 	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++)
 		if (t->sides[slot])
 			t->targets[t->count++] = t->sides[slot]->member.index;
-}
-
-static bool is_steered(const struct share *s)
-{
-	return s->policy == UMBEL_SPREAD || s->policy == UMBEL_STICKY;
 }
 
 /* All slots up to the last one that is wanted have homes, whether somebody serves there now or not: so a client
@@ -120,7 +116,7 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
 		plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
-	} else if (t->count > 0 && is_steered(s)) {
+	} else if (t->count > 0 && policy_is_steered(s->policy)) {
 		plan = (struct steer_plan){udp ? STEER_FLOW : STEER_RANDOM, t->targets, t->count, NULL};
 	}
 	if (s->chooser || s->sides.rebuilds_ms)
@@ -130,7 +126,7 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 
 static void mark(struct share *s, const struct takers *t)
 {
-	bool steered = is_steered(s) && !s->chooser && !s->sides.rebuilds_ms;
+	bool steered = policy_is_steered(s->policy) && !s->chooser && !s->sides.rebuilds_ms;
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
