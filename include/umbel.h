@@ -218,13 +218,27 @@ struct umbel_settings {
 				* only when every ready worker has one. 1 is Node's own lock-step */
 	size_t max_message;    /* bytes of one message either way, 1 KiB..1 GiB */
 	size_t max_queue;      /* bytes waiting for one worker; then umbel_send() says -EAGAIN */
+
+	/* Programs that do not speak the channel: their bind(2) and listen(2) are answered by the primary
+	 * (seccomp_unotify(2)), and each address is a listener that the kernel steers. */
+	char *const *no_share; /* addresses, NULL-terminated, whose bind(2) is left alone; NULL: none. With `listen`
+				* only those that stand there are shared; else all, but port 0 and unix sockets */
+	bool share_udp;        /* udp too */
+	char *const *ready_command; /* argv, NULL-terminated: run with the worker's environment, again and again,
+				* once the worker listens, until it exits with 0: then it is ready, and not before.
+				* NULL: none */
+	uint32_t ready_after_ms; /* one that never listens is ready then; 0: never, and then ready_ms ends it */
+	uint32_t linger_ms;    /* how long handshakes under way are waited for, when a worker is to leave */
+	uint32_t spares;       /* workers that are started ahead and held before they listen, until a slot needs
+				* one: umbel_slot() is 0 until then. At most 64 */
 };
 #define UMBEL_SURGE_ALL UINT32_MAX
 #define UMBEL_SETTINGS                                                                             \
 	{                                                                                          \
 		sizeof(struct umbel_settings), NULL, NULL, NULL, NULL, -1, -1,                     \
 		    {-1, -1, -1, -3, -4, -4, -4, -4}, UMBEL_AUTO, 0, NULL, NULL, false, UMBEL_RESTART_ALWAYS, NULL, 1000, 5, false, 30000, false, 25000, 15 /* TERM */,  \
-		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20                     \
+		    false, NULL, true, 1000, 1, 0, 0, 0, 4, 16u << 20, 64u << 20,                    \
+		    NULL, false, NULL, 0, 3000, 0                                                  \
 	}
 
 /* ---- both roles ---- */

@@ -62,12 +62,13 @@ bool kind_is_node_itself(const char *path)
 enum kind kind_of_program(const char *name, const char *path)
 {
 	if (is_one_of(name, launchers))
-		return KIND_CHANNEL;
-	return kind_is_node_itself(path) || script_is_node(path) ? KIND_NODE : KIND_CHANNEL;
+		return KIND_INTERCEPT;
+	return kind_is_node_itself(path) || script_is_node(path) ? KIND_NODE : KIND_INTERCEPT;
 }
 
 static const char *const kind_names[] = {
-    [KIND_AUTO] = "auto", [KIND_NODE] = "node", [KIND_CHANNEL] = "channel", [KIND_NONE] = "none"};
+    [KIND_AUTO] = "auto", [KIND_NODE] = "node", [KIND_CHANNEL] = "channel",
+    [KIND_INTERCEPT] = "intercept", [KIND_LISTEN_FDS] = "listen-fds", [KIND_NONE] = "none"};
 
 const char *kind_name(enum kind kind)
 {

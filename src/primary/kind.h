@@ -8,12 +8,14 @@ enum kind {
 	KIND_AUTO,
 	KIND_NODE,    /* Node's channel: NODE_CHANNEL_FD and NODE_UNIQUE_ID */
 	KIND_CHANNEL, /* the same channel, announced as UMBEL_CHANNEL */
+	KIND_INTERCEPT, /* KIND_CHANNEL, and its bind(2) and listen(2) are answered by us (intercept.h) */
+	KIND_LISTEN_FDS, /* KIND_CHANNEL, and it finds its sockets as systemd gives them (sd_listen_fds(3)) */
 	KIND_NONE,    /* no channel: a process that is only supervised */
 };
 
 /* name: as the user wrote it; path: the file it stands for. Launchers (npm, npx, yarn, pnpm, tsx) are
- * Node scripts themselves, but their child is the worker: KIND_CHANNEL. Node by its real name or by a
- * script's #! line: KIND_NODE. Everything else: KIND_CHANNEL. */
+ * Node scripts themselves, but their child is the worker: KIND_INTERCEPT. Node by its real name or by a
+ * script's #! line: KIND_NODE. Everything else: KIND_INTERCEPT. */
 enum kind kind_of_program(const char *name, const char *path);
 
 const char *kind_name(enum kind kind);              /* "node" */

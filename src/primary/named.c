@@ -65,20 +65,18 @@ void named_merge(struct address_options *options, const struct address_options *
 		memcpy(options->owner, named->owner, sizeof(options->owner));
 }
 
-int named_check(char *const *listen, struct reason *reason)
+int named_check(char *const *addresses, const char *field, struct reason *reason)
 {
 	struct address a;
 	const char *why;
-
 	uid_t uid;
 	gid_t gid;
 
-	for (; listen && *listen; listen++) {
-		if (address_parse(*listen, &a, &why) < 0)
-			return reason_set(reason, -EINVAL, "settings.listen: '%s': %s", *listen, why);
+	for (; addresses && *addresses; addresses++) {
+		if (address_parse(*addresses, &a, &why) < 0)
+			return reason_set(reason, -EINVAL, "%s: '%s': %s", field, *addresses, why);
 		if (a.options.owner[0] && owner_find(a.options.owner, &uid, &gid) < 0)
-			return reason_set(reason, -EINVAL, "settings.listen: '%s': there is no such user or group",
-					  *listen);
+			return reason_set(reason, -EINVAL, "%s: '%s': there is no such user or group", field, *addresses);
 	}
 	return 0;
 }

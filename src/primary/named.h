@@ -13,6 +13,7 @@ bool named_find(char *const *listen, const struct address *a, struct address *re
 /* What is said there is said; the rest is the worker's. */
 void named_merge(struct address_options *options, const struct address_options *named);
 
-int named_check(char *const *listen, struct reason *reason); /* -EINVAL: one is no address */
+/* -EINVAL: one is no address. `field` is what the vector is called. */
+int named_check(char *const *addresses, const char *field, struct reason *reason);
 
 #endif

@@ -148,7 +148,13 @@ static int check(const struct umbel_settings *s, struct reason *r)
 		if (!strchr(*e, '=') || **e == '=')
 			return reason_set(r, -EINVAL, "settings.env: '%s' is not NAME=VALUE", *e);
 	err = check_stdio(s, r);
-	err = err ? err : named_check(s->listen, r);
+	err = err ? err : named_check(s->listen, "settings.listen", r);
+	err = err ? err : named_check(s->no_share, "settings.no_share", r);
+	if (!err && s->ready_command && !s->ready_command[0])
+		err = reason_set(r, -EINVAL, "settings.ready_command is empty: its first word is a program");
+	if (!err && s->spares > SETTINGS_SPARES_MOST)
+		err = reason_set(r, -EINVAL, "settings.spares is %u, allowed are 0 to %d", s->spares,
+				 SETTINGS_SPARES_MOST);
 	return err ? err : check_life(s, r);
 }
 
@@ -185,7 +191,7 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 		return err;
 	s.exec = s.cwd = s.stop_message = NULL;
 	s.stop_codes = s.pass_fds = NULL;
-	s.argv = s.env = s.listen = NULL;
+	s.argv = s.env = s.listen = s.no_share = s.ready_command = NULL;
 	err = copy_string(from->exec, &s.exec);
 	err = err ? err : copy_string(from->cwd, &s.cwd);
 	err = err ? err : copy_string(from->stop_message, &s.stop_message);
@@ -194,6 +200,8 @@ int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret,
 	err = err ? err : strings_copy(from->argv, (char ***)&s.argv);
 	err = err ? err : strings_copy(from->env, (char ***)&s.env);
 	err = err ? err : strings_copy(from->listen, (char ***)&s.listen);
+	err = err ? err : strings_copy(from->no_share, (char ***)&s.no_share);
+	err = err ? err : strings_copy(from->ready_command, (char ***)&s.ready_command);
 	if (err) {
 		settings_finish(&s);
 		return reason_set(reason, err, "settings: out of memory");
@@ -212,6 +220,8 @@ void settings_finish(struct umbel_settings *s)
 	strings_free((char **)s->argv);
 	strings_free((char **)s->env);
 	strings_free((char **)s->listen);
+	strings_free((char **)s->no_share);
+	strings_free((char **)s->ready_command);
 	memset(s, 0, sizeof(*s));
 }
 

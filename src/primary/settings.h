@@ -18,6 +18,8 @@ int strings_merge(char *const *const *vectors, size_t count, char ***ret);
 int settings_copy(const struct umbel_settings *from, struct umbel_settings *ret, struct reason *reason);
 void settings_finish(struct umbel_settings *s);
 
+#define SETTINGS_SPARES_MOST 64
+
 int settings_channel(const struct umbel_settings *s); /* the descriptor at which a worker finds it */
 
 /* What UMBEL_AUTO stands for. */
