@@ -15,8 +15,8 @@ struct filter {
 	unsigned short length;       /* instructions */
 };
 
-/* 0, or -errno: -ENOMEM, -ENOSYS (libseccomp could not). bind and listen: SECCOMP_RET_USER_NOTIF; all else is
- * allowed. */
+/* 0, or -errno: -ENOMEM, -EMFILE, -ENOSYS (libseccomp or the kernel could not). bind and listen:
+ * SECCOMP_RET_USER_NOTIF; all else is allowed. */
 int filter_build(struct filter *ret);
 void filter_finish(struct filter *f);
 
