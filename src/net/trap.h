@@ -21,13 +21,13 @@ struct trap_call {
 	int backlog;      /* listen */
 };
 
-/* The next call. 0; -EAGAIN: none; -ENOENT: it was there and is gone, ask again; -errno. Makes the descriptor
- * non-blocking by polling it first: RECV itself would wait. */
+/* The next call. 0; -EAGAIN: none; -ENOENT: it was there and is gone, ask again; -EPIPE: nobody has the filter any
+ * more, and the descriptor polls POLLHUP for ever; -errno. It is polled first: RECV itself would wait. */
 int trap_receive(int notify, struct trap_call *ret);
 
 bool trap_is_valid(int notify, uint64_t id); /* the call still waits: so what was read by pid was of its thread */
 
-/* Each ends the call; 0, or -ENOENT: it is gone, and there is nothing to do. */
+/* Each ends the call; 0, or -ENOENT: it is gone (or was answered before), and there is nothing to do. */
 int trap_answer(int notify, uint64_t id, int error); /* its result: 0 or -errno */
 int trap_continue(int notify, uint64_t id);          /* the kernel executes it as it stands */
 
@@ -39,19 +39,21 @@ int trap_replace(int notify, uint64_t id, int fd, int at, bool cloexec);
 struct trap_caller {
 	pid_t process; /* the thread's */
 	uid_t uid;     /* effective */
-	bool may_bind_low; /* it has CAP_NET_BIND_SERVICE: ports below ip_unprivileged_port_start */
+	/* It has CAP_NET_BIND_SERVICE in our user namespace: ports below ip_unprivileged_port_start. */
+	bool may_bind_low;
 };
 
-int trap_caller(pid_t thread, struct trap_caller *ret); /* from /proc/TID/status; 0 or -errno */
+int trap_caller(pid_t thread, struct trap_caller *ret); /* from /proc/TID/status; 0, -ESRCH or -errno */
 
 /* The address that a bind names. 0, -EINVAL (length), -EFAULT, -EPERM (we may not look), -ESRCH. */
 int trap_read_address(const struct trap_call *call, struct sockaddr_storage *ret, socklen_t *ret_length);
 
 /* A copy of its descriptor, close-on-exec, or -errno: -EPERM (a container's filter, or the program is not dumpable),
- * -EBADF. */
+ * -EBADF. The process, not one of its threads: pidfd_open() fails for those (K48). */
 int trap_copy_fd(pid_t process, int fd);
 
-/* What it is when trap_copy_fd() may not: from the attribute system.sockprotoname of /proc/PID/fd/N. */
+/* What it is when trap_copy_fd() may not: from the attribute system.sockprotoname of /proc/PID/fd/N. -ENOTSOCK: no
+ * socket; -ENOENT: no such descriptor or process; -EACCES: not dumpable. */
 struct trap_socket {
 	int family; /* AF_INET, AF_INET6, or AF_UNSPEC: something else */
 	int type;   /* SOCK_STREAM, SOCK_DGRAM, or 0 */
@@ -65,6 +67,7 @@ struct trap_fd {
 	bool is_watched;  /* in one of its epoll sets: another socket in its place would never be looked at (K61) */
 	unsigned copies;  /* descriptors of this process that are the same socket, this one too */
 };
-int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret); /* from /proc/PID/fd and fdinfo; 0 or -errno */
+/* From /proc/PID/fd and fdinfo; 0 or -errno: -ENOTSOCK, -EBADF. */
+int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret);
 
 #endif
