@@ -21,10 +21,10 @@ uint64_t proc_resident_bytes(pid_t pid)
 	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-uint64_t proc_cpu_ticks(pid_t pid)
+/* What comes after the name in /proc/PID/stat. NULL: there is no such process. */
+static const char *read_stat(pid_t pid, char *text, size_t size)
 {
-	char path[64], text[1024];
-	unsigned long long user = 0, system = 0;
+	char path[64];
 	const char *after_name;
 	size_t len;
 	FILE *f;
@@ -32,16 +32,37 @@ uint64_t proc_cpu_ticks(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
-	len = fread(text, 1, sizeof(text) - 1, f);
+		return NULL;
+	len = fread(text, 1, size - 1, f);
 	fclose(f);
 	text[len] = '\0';
 	/* The name may contain anything, a parenthesis too. */
 	after_name = strrchr(text, ')');
-	if (!after_name || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-				  &user, &system) != 2)
+	return after_name ? after_name + 1 : NULL;
+}
+
+uint64_t proc_cpu_ticks(pid_t pid)
+{
+	char text[1024];
+	unsigned long long user = 0, system = 0;
+	const char *rest = read_stat(pid, text, sizeof(text));
+
+	if (!rest || sscanf(rest, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
 		return 0;
 	return user + system;
+}
+
+bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group)
+{
+	char text[1024];
+	int parent, group;
+	const char *rest = read_stat(pid, text, sizeof(text));
+
+	if (!rest || sscanf(rest, " %*c %d %d", &parent, &group) != 2)
+		return false;
+	*ret_parent = parent;
+	*ret_group = group;
+	return true;
 }
 
 /* The cgroup of version 2 is the line "0::/path". */

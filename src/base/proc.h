@@ -2,11 +2,13 @@
 #ifndef UMBEL_BASE_PROC_H
 #define UMBEL_BASE_PROC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 uint64_t proc_resident_bytes(pid_t pid);
 uint64_t proc_cpu_ticks(pid_t pid); /* user and system; sysconf(_SC_CLK_TCK) in a second */
+bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group); /* false: there is no such process */
 
 /* How often the kernel has killed for memory in the cgroup of this process and below it (v2,
  * memory.events). Its workers are in the same one. */

@@ -130,14 +130,15 @@ failed:
 
 /* ---- dumps of tcp sockets by port ---- */
 
-typedef int row_handler(const struct inet_diag_msg *row, void *data); /* 0 or -errno */
-
 struct dump {
 	int port;
-	uint32_t states; /* 1 << TCP_... */
-	row_handler *on_row;
+	uint32_t states;  /* 1 << TCP_... */
+	uint8_t wants;    /* 1 << (INET_DIAG_... - 1) */
+	diag_row_handler *on_row;
 	void *data;
 };
+
+enum { CONNECTED = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT };
 
 /* What the kernel was asked for is looked at once more: which conditions it knows is a matter of its age. */
 static int on_message(const struct nlmsghdr *header, void *data)
@@ -151,7 +152,7 @@ static int on_message(const struct nlmsghdr *header, void *data)
 	if (row->idiag_state >= 32 || !(p->states & (1u << row->idiag_state)) ||
 	    ntohs(row->id.idiag_sport) != p->port)
 		return MNL_CB_OK;
-	err = p->on_row(row, p->data);
+	err = p->on_row(row, header, p->data);
 	if (!err)
 		return MNL_CB_OK;
 	errno = -err;
@@ -174,6 +175,7 @@ static int dump_port(struct diag *d, struct dump *p)
 	header->nlmsg_type = TCPDIAG_GETSOCK;
 	header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	request->idiag_family = AF_UNSPEC;
+	request->idiag_ext = p->wants;
 	request->idiag_states = p->states;
 	request->id.idiag_sport = htons((uint16_t)p->port);
 	request->id.idiag_cookie[0] = request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
@@ -201,7 +203,7 @@ struct half_open {
 	int count;
 };
 
-static int on_half_open(const struct inet_diag_msg *row, void *data)
+static int on_half_open(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data)
 {
 	struct half_open *h = data;
 
@@ -233,7 +235,7 @@ struct clients {
 	struct tally *by_address; /* NULL: not wanted */
 };
 
-static int on_client(const struct inet_diag_msg *row, void *data)
+static int on_client(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data)
 {
 	struct clients *c = data;
 	uint8_t address[16];
@@ -259,10 +261,7 @@ static void format(const uint8_t address[16], char *out, size_t size)
 static int count_clients(struct diag *d, int port, struct tally *by_address, struct diag_clients *ret)
 {
 	struct clients c = {.by_address = by_address};
-	struct dump p = {.port = port,
-			 .states = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT,
-			 .on_row = on_client,
-			 .data = &c};
+	struct dump p = {.port = port, .states = CONNECTED, .on_row = on_client, .data = &c};
 	int err = dump_port(d, &p);
 
 	if (err)
@@ -287,6 +286,17 @@ int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_client
 		tally_finish(&t);
 	}
 	return err;
+}
+
+int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data)
+{
+	struct dump p = {.port = port,
+			 .states = CONNECTED,
+			 .wants = 1 << (INET_DIAG_INFO - 1),
+			 .on_row = on_row,
+			 .data = data};
+
+	return dump_port(d, &p);
 }
 
 /* ---- one socket's queue ---- */

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct inet_diag_msg;
+struct nlmsghdr;
 struct diag; /* a netlink socket and its buffer */
 
 int diag_open(struct diag **ret); /* 0 or -errno */
@@ -52,5 +54,10 @@ struct diag_clients {
  * call); of more, those that the kernel names first, and it names them in no order. 0 or -errno, as above, and
  * -ENOMEM. */
 int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_clients *ret);
+
+/* The same connections one by one, as the kernel says them: the message's attribute INET_DIAG_INFO is the
+ * connection's TCP_INFO. 0 or -errno, of the handler too; -EINTR: they changed meanwhile: forget those, ask again. */
+typedef int diag_row_handler(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data);
+int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data);
 
 #endif

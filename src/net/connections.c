@@ -1,0 +1,253 @@
+#include "net/connections.h"
+
+#include "base/proc.h"
+#include "net/diag.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/bpf.h> /* the states of tcp: <netinet/tcp.h>, which has them too, and the next exclude each other */
+#include <linux/inet_diag.h>
+#include <linux/tcp.h> /* glibc's struct tcp_info ends too soon (K76) */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- idle ---- */
+
+enum {
+	PAUSE_MS = 200,  /* in an answer that is still being written: a delayed acknowledgement, a slow query */
+	DOUBT_MS = 3000, /* an answer may take so long when we cannot see that one is owed */
+};
+
+/* Something came from the client later than its data, and it was no data: it acknowledged what the program sent.
+ * So the program spoke last, though both fell into one tick. (Its end is no data either.) */
+static bool is_acknowledged(const struct connection *c)
+{
+	return !c->half_closed && c->heard_ms < c->received_ms;
+}
+
+bool connection_is_idle(const struct connection *c)
+{
+	uint64_t asked = c->half_closed && c->bytes_received ? c->bytes_received - 1 : c->bytes_received;
+	uint32_t quiet_ms = c->sent_ms < c->received_ms ? c->sent_ms : c->received_ms;
+
+	if (c->unread || c->unacked)
+		return false;
+	if (asked == 0)
+		return quiet_ms >= PAUSE_MS;
+	if (c->bytes_sent == 0 || c->received_ms < c->sent_ms)
+		return false; /* an answer is owed */
+	if (c->sent_ms < c->received_ms || is_acknowledged(c))
+		return quiet_ms >= PAUSE_MS;
+	return quiet_ms >= DOUBT_MS;
+}
+
+/* ---- inodes ---- */
+
+static int add(struct inodes *i, uint64_t inode)
+{
+	if (i->count == i->room) {
+		size_t room = i->room ? 2 * i->room : 64;
+		uint64_t *list = realloc(i->list, room * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		i->list = list;
+		i->room = room;
+	}
+	i->list[i->count++] = inode;
+	return 0;
+}
+
+static int compare_inodes(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool has(const struct inodes *i, uint64_t inode)
+{
+	return i->count && bsearch(&inode, i->list, i->count, sizeof(inode), compare_inodes);
+}
+
+void inodes_finish(struct inodes *i)
+{
+	free(i->list);
+	*i = (struct inodes){0};
+}
+
+static int add_sockets(pid_t pid, struct inodes *ret)
+{
+	char path[64], target[64];
+	unsigned long long inode;
+	DIR *dir;
+	int err = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it is dead */
+	for (const struct dirent *e; !err && (e = readdir(dir));) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		if (sscanf(target, "socket:[%llu]", &inode) == 1)
+			err = add(ret, inode);
+	}
+	closedir(dir);
+	return err;
+}
+
+/* ---- the tree ---- */
+
+struct process {
+	pid_t pid, parent, group;
+};
+
+struct processes {
+	struct process *list; /* by pid */
+	size_t count, room;
+};
+
+static int compare_processes(const void *a, const void *b)
+{
+	const struct process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static int add_process(struct processes *p, pid_t pid)
+{
+	struct process one = {.pid = pid};
+
+	if (!proc_family(pid, &one.parent, &one.group))
+		return 0;
+	if (p->count == p->room) {
+		size_t room = p->room ? 2 * p->room : 256;
+		struct process *list = realloc(p->list, room * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		p->list = list;
+		p->room = room;
+	}
+	p->list[p->count++] = one;
+	return 0;
+}
+
+static int list_processes(struct processes *ret)
+{
+	DIR *dir = opendir("/proc");
+	int err = 0;
+
+	if (!dir)
+		return -errno;
+	for (const struct dirent *e; !err && (e = readdir(dir));) {
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+
+		if (pid > 0)
+			err = add_process(ret, pid);
+	}
+	closedir(dir);
+	if (ret->count)
+		qsort(ret->list, ret->count, sizeof(*ret->list), compare_processes);
+	return err;
+}
+
+/* Numbers may be given again while they are listed: then this could go round in circles. A process whose parent has
+ * died is another's child, but mostly still of the group. */
+static bool is_of(const struct processes *p, const struct process *one, pid_t root)
+{
+	for (size_t steps = 0; one && steps < p->count; steps++) {
+		struct process parent = {.pid = one->parent};
+
+		if (one->pid == root || one->parent == root || one->group == root)
+			return true;
+		one = bsearch(&parent, p->list, p->count, sizeof(parent), compare_processes);
+	}
+	return false;
+}
+
+int inodes_of_tree(pid_t root, struct inodes *ret)
+{
+	struct processes p = {0};
+	struct inodes found = {0};
+	int err = add_sockets(root, &found);
+
+	if (!err)
+		err = list_processes(&p);
+	for (size_t i = 0; !err && i < p.count; i++)
+		/* Of the others we may not look at each: a child may be somebody else's. */
+		if (p.list[i].pid != root && is_of(&p, &p.list[i], root) &&
+		    add_sockets(p.list[i].pid, &found) == -ENOMEM)
+			err = -ENOMEM;
+	free(p.list);
+	if (err) {
+		inodes_finish(&found);
+		return err;
+	}
+	if (found.count)
+		qsort(found.list, found.count, sizeof(*found.list), compare_inodes);
+	*ret = found;
+	return 0;
+}
+
+/* ---- connections ---- */
+
+struct look {
+	const struct inodes *of;
+	struct connections seen;
+};
+
+/* False: the kernel does not say enough. */
+static bool read_info(const struct nlmsghdr *message, struct connection *ret)
+{
+	const struct nlattr *attribute;
+	struct tcp_info info;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct inet_diag_msg)) {
+		if (mnl_attr_get_type(attribute) != INET_DIAG_INFO ||
+		    mnl_attr_get_payload_len(attribute) < offsetof(struct tcp_info, tcpi_bytes_retrans))
+			continue;
+		memcpy(&info, mnl_attr_get_payload(attribute), offsetof(struct tcp_info, tcpi_bytes_retrans));
+		ret->bytes_received = info.tcpi_bytes_received;
+		ret->bytes_sent = info.tcpi_bytes_sent;
+		ret->received_ms = info.tcpi_last_data_recv;
+		ret->sent_ms = info.tcpi_last_data_sent;
+		ret->heard_ms = info.tcpi_last_ack_recv;
+		return true;
+	}
+	return false;
+}
+
+static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data)
+{
+	struct look *l = data;
+	struct connection c = {.unread = row->idiag_rqueue,
+			       .unacked = row->idiag_wqueue,
+			       .half_closed = row->idiag_state == BPF_TCP_CLOSE_WAIT};
+
+	if (!has(l->of, row->idiag_inode))
+		return 0;
+	l->seen.open++;
+	l->seen.busy += !read_info(message, &c) || !connection_is_idle(&c);
+	return 0;
+}
+
+int connections_look(struct diag *d, int port, const struct inodes *of, struct connections *ret)
+{
+	int err = -EINTR;
+
+	for (int attempt = 0; err == -EINTR && attempt < 2; attempt++) {
+		struct look l = {.of = of};
+
+		err = diag_connections(d, port, on_row, &l);
+		if (!err)
+			*ret = l.seen;
+	}
+	return err;
+}
