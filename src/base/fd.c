@@ -35,6 +35,13 @@ int fd_fill_standard(void)
 	return 0;
 }
 
+bool fd_is_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_NONBLOCK);
+}
+
 int fd_set_nonblocking(int fd, bool on)
 {
 	int value = on;

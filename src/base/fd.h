@@ -23,6 +23,7 @@ int fd_fill_standard(void);
 
 int fd_count(void); /* how many are open, by /proc; -1: not known */
 
+bool fd_is_nonblocking(int fd);
 int fd_set_nonblocking(int fd, bool on); /* one system call; 0 or -errno */
 
 #endif

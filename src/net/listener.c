@@ -51,6 +51,12 @@ int listener_adopt(struct listener *l, uv_loop_t *loop, int fd, listener_ready *
 	return 0;
 }
 
+void listener_watch_shut(struct listener *l, listener_shut *shut)
+{
+	l->shut = shut;
+	watch(l);
+}
+
 int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready)
 {
 	struct socket_file file;
@@ -65,7 +71,8 @@ int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish 
 		return err;
 	}
 	l->file = file;
-	listener_arm(l);
+	if (!wish->is_bound_only)
+		listener_arm(l);
 	return 0;
 }
 

@@ -29,9 +29,11 @@ struct listener {
  * caller's until `closed`. */
 int listener_open(struct listener *l, uv_loop_t *loop, const struct socket_wish *wish, listener_ready *ready);
 
-/* The same of a socket that is open, which is taken; not armed. Address and file are the caller's to set. */
+/* The same of a socket that is open, which is taken; not armed. Address and file are the caller's to set.
+ * shut only if it listens: one that does not hangs up all the time. */
 int listener_adopt(struct listener *l, uv_loop_t *loop, int fd, listener_ready *ready, listener_shut *shut);
 
+void listener_watch_shut(struct listener *l, listener_shut *shut); /* from now on; NULL: no more */
 void listener_close(struct listener *l, void (*closed)(struct listener *l)); /* unlinks a unix path */
 
 void listener_arm(struct listener *l);

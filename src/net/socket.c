@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <uv.h>
@@ -202,7 +203,7 @@ static int open_one(const struct socket_wish *wish, int family, struct socket_fi
 	err = bind_it(fd, wish, family, file);
 	if (!err && wish->address.kind == ADDRESS_TCP)
 		err = set_tcp_options(fd, &wish->address.options);
-	if (!err && !is_udp)
+	if (!err && !is_udp && !wish->is_bound_only)
 		err = listen_with(fd, wish);
 	if (err) {
 		socket_remove_file(file);
@@ -211,6 +212,11 @@ static int open_one(const struct socket_wish *wish, int family, struct socket_fi
 		*ret = fd;
 	}
 	return err;
+}
+
+int socket_lock(int fd)
+{
+	return set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 }
 
 static int open_side(const struct socket_wish *wish, const struct address *bound, bool lock)
@@ -226,10 +232,10 @@ static int open_side(const struct socket_wish *wish, const struct address *bound
 	side.address.options = wish->address.options;
 	err = bind_inet(fd, &side, bound->family, true);
 	if (!err && lock)
-		err = set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+		err = socket_lock(fd);
 	if (!err && !is_udp)
 		err = set_tcp_options(fd, &wish->address.options);
-	if (!err && !is_udp)
+	if (!err && !is_udp && !wish->is_bound_only)
 		err = listen_with(fd, wish);
 	if (err)
 		fd_close(&fd);
@@ -239,6 +245,63 @@ static int open_side(const struct socket_wish *wish, const struct address *bound
 int socket_open_side(const struct socket_wish *wish, const struct address *bound)
 {
 	return open_side(wish, bound, true);
+}
+
+int socket_open_bound(const struct socket_wish *wish, const struct address *bound)
+{
+	struct socket_wish unheard = *wish;
+
+	unheard.is_bound_only = true;
+	return open_side(&unheard, bound, false);
+}
+
+int socket_bind_own(int fd, const struct socket_wish *wish, const struct sockaddr *name, socklen_t len)
+{
+	bool is_tcp = wish->address.kind == ADDRESS_TCP;
+	struct stat st;
+	int err = 0;
+
+	/* All sockets of a group have one owner, which is who called socket(2) (K7). */
+	if (fstat(fd, &st) == 0 && st.st_uid != geteuid())
+		err = fchown(fd, geteuid(), (gid_t)-1) < 0 ? -errno : 0;
+	if (!err && is_tcp)
+		err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	err = err ? err : set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (!err && bind(fd, name, len) < 0)
+		err = -errno;
+	if (!err && is_tcp)
+		err = set_tcp_options(fd, &wish->address.options);
+	return err;
+}
+
+void socket_copy_options(int from, int to)
+{
+	static const struct {
+		int level, name;
+	} options[] = {
+	    {SOL_SOCKET, SO_KEEPALIVE},	     {SOL_SOCKET, SO_OOBINLINE},      {SOL_SOCKET, SO_LINGER},
+	    {SOL_SOCKET, SO_PRIORITY},	     {SOL_SOCKET, SO_RCVTIMEO},	      {SOL_SOCKET, SO_SNDTIMEO},
+	    {SOL_SOCKET, SO_BUSY_POLL},	     {IPPROTO_TCP, TCP_NODELAY},      {IPPROTO_TCP, TCP_USER_TIMEOUT},
+	    {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_FASTOPEN},     {IPPROTO_TCP, TCP_KEEPIDLE},
+	    {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},
+	};
+	union {
+		int number;
+		struct timeval time;
+		struct linger linger;
+	} value;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		socklen_t len = sizeof(value);
+
+		if (getsockopt(from, options[i].level, options[i].name, &value, &len) == 0)
+			setsockopt(to, options[i].level, options[i].name, &value, len);
+	}
+}
+
+int socket_listen(int fd, const struct socket_wish *wish)
+{
+	return listen_with(fd, wish);
 }
 
 /* Of udp the group begins at bind(2), so that the first socket needs SO_REUSEPORT before it; whether the port is
@@ -266,6 +329,19 @@ static int open_in_family(const struct socket_wish *wish, int family, struct soc
 	if (wish->is_door && wish->address.kind == ADDRESS_UDP)
 		return open_udp_door(wish, family, ret);
 	return open_one(wish, family, file, ret);
+}
+
+int socket_first_unprivileged_port(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	int port = 1024;
+
+	if (f) {
+		if (fscanf(f, "%d", &port) != 1)
+			port = 1024;
+		fclose(f);
+	}
+	return port;
 }
 
 void socket_listen_again(int fd, const struct socket_wish *wish)

@@ -32,6 +32,7 @@ struct socket_wish {
 	mode_t more_mode;       /* permissions to add to those of a unix socket's file */
 	int backlog;            /* <= 0: SOCKET_BACKLOG */
 	bool is_door;           /* others are to join it: socket_open_side() */
+	bool is_bound_only;     /* it does not listen before socket_listen() */
 };
 
 /* Binds, and listens unless it is udp; close-on-exec, non-blocking. An AF_UNSPEC host means [::] for both
@@ -44,6 +45,23 @@ int socket_open(const struct socket_wish *wish, struct address *ret_bound, struc
  * their group (socket(7), SO_REUSEPORT). Of tcp it listens. Nobody may attach a program to it. The descriptor, or
  * -errno. */
 int socket_open_side(const struct socket_wish *wish, const struct address *bound);
+
+/* The same of one that does not listen yet: in the place of a program's own. */
+int socket_open_bound(const struct socket_wish *wish, const struct address *bound);
+
+/* A program's own socket, of another process perhaps, becomes one of that group: bound to the name that the program
+ * wants, with the operator's options. It does not listen. 0 or -errno as bind(2). */
+int socket_bind_own(int fd, const struct socket_wish *wish, const struct sockaddr *name, socklen_t len);
+
+/* What a program has set on its socket, for one that takes its place, as far as it can be read. */
+void socket_copy_options(int from, int to);
+
+/* It listens, with the backlog that is wished. 0 or -errno. */
+int socket_listen(int fd, const struct socket_wish *wish);
+int socket_lock(int fd); /* nobody may attach a program to it any more. 0 or -errno */
+
+/* Below it only who has CAP_NET_BIND_SERVICE may bind (net.ipv4.ip_unprivileged_port_start). */
+int socket_first_unprivileged_port(void);
 
 /* A listening socket that was shut down, perhaps more than once, listens again: the last of its group. */
 void socket_listen_again(int fd, const struct socket_wish *wish);

@@ -351,6 +351,7 @@ void cluster_close(struct cluster *c)
 	generation_unref(c->generation);
 	free(c->own_path);
 	settings_finish(&c->settings);
+	filter_finish(&c->filter);
 	setrlimit(RLIMIT_NOFILE, &c->nofile);
 	free(c);
 }

@@ -6,6 +6,7 @@
 #include "base/events.h"
 #include "base/reason.h"
 #include "base/signals.h"
+#include "net/filter.h"
 #include "primary/kind.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
@@ -40,6 +41,10 @@ struct cluster {
 	struct umbel_settings settings;
 	enum kind kind; /* what `auto` found, or what was asked */
 	struct rlimit nofile; /* before it was raised */
+	struct filter filter; /* of intercepted programs; made when the first is started */
+	bool told_no_filter;  /* that it cannot be loaded */
+	uint8_t told_of_calls; /* of programs: what was said already */
+	bool told_policy;     /* that they cannot have it */
 
 	struct workers workers; /* by id */
 	struct workers dirty;   /* with something to send at the end of the turn */

@@ -22,7 +22,7 @@ static struct side *find_shut(const struct share *s, unsigned *ret_count)
 
 	*ret_count = 0;
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (diag_queue(side->listener.fd, &q) == 0 && q.is_shut) {
+		if (side->listens && diag_queue(side->listener.fd, &q) == 0 && q.is_shut) {
 			found = side;
 			++*ret_count;
 		}
@@ -51,9 +51,12 @@ static void on_timer(uv_timer_t *timer)
 		return;
 	}
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		shutdown(side->listener.fd, SHUT_RDWR);
+		if (side->listens)
+			shutdown(side->listener.fd, SHUT_RDWR);
 	group_reset(&s->sides.group);
 	TAILQ_FOREACH (side, &s->sides.list, link) {
+		if (!side->listens)
+			continue;
 		socket_listen_again(side->listener.fd, &s->wish);
 		group_add(&s->sides.group, &side->member, side->listener.fd); /* there was room for it */
 	}
@@ -82,6 +85,15 @@ static void count_against_worker(struct side *side)
 		}
 }
 
+/* Mostly it is about to close it. It may listen again, and says so then. */
+static void on_shut_by_program(struct side *side)
+{
+	listener_watch_shut(&side->listener, NULL);
+	side->listens = false;
+	group_remove(&side->share->sides.group, &side->member);
+	steering_update(side->share);
+}
+
 void sides_check_order(struct share *s)
 {
 	struct side *side;
@@ -92,6 +104,10 @@ void sides_check_order(struct share *s)
 	side = find_shut(s, &count);
 	if (count == 0)
 		return;
+	if (side->is_program && count == 1) {
+		on_shut_by_program(side);
+		return;
+	}
 	count_against_worker(side);
 	if (count == 1) {
 		socket_listen_again(side->listener.fd, &s->wish);

@@ -161,19 +161,6 @@ static unsigned count_seats(struct cluster *c, const struct umbel_worker *w)
 	return count;
 }
 
-static int first_unprivileged_port(void)
-{
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
-	int port = 1024;
-
-	if (f) {
-		if (fscanf(f, "%d", &port) != 1)
-			port = 1024;
-		fclose(f);
-	}
-	return port;
-}
-
 /* What we do for a worker of another user it could do itself. */
 static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 {
@@ -185,7 +172,7 @@ static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 		return 0;
 	if (q->family == NODE_PIPE && !q->is_abstract)
 		return -EACCES;
-	return q->port > 0 && q->port < first_unprivileged_port() ? -EACCES : 0;
+	return q->port > 0 && q->port < socket_first_unprivileged_port() ? -EACCES : 0;
 }
 
 /* ---- whose socket answers it ---- */

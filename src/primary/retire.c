@@ -122,7 +122,7 @@ static bool is_kept_for_successor(const struct side *side)
 {
 	const struct cluster *c = side->share->cluster;
 
-	return side->is_read_alone && side->owner == 0 && slot_is_wanted(c->slots[side->slot - 1]) &&
+	return side->is_read_alone && side->owner == 0 && !side->was_left && slot_is_wanted(c->slots[side->slot - 1]) &&
 	       uv_now(&c->loop) - side->retires_ms < HOPE_MS;
 }
 

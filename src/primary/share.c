@@ -124,7 +124,7 @@ static void on_orphan(uv_timer_t *timer)
 {
 	struct share *s = timer->data;
 
-	if (!was_closed_for_good(s) && cluster_awaits_worker(s->cluster))
+	if ((!was_closed_for_good(s) && cluster_awaits_worker(s->cluster)) || sides_have_workers(s))
 		uv_timer_start(timer, on_orphan, AGAIN_MS, 0);
 	else
 		share_close(s);
@@ -284,22 +284,25 @@ static int compare_fds(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Everybody who serves it accepts by himself: what came to the door nobody will ever take. */
-static void close_what_nobody_takes(struct share *s)
+/* Everybody who serves it accepts by himself, or nobody will come: what came to the door nobody will ever take. */
+static bool is_for_nobody(const struct share *s)
 {
-	int fd;
-
 	for (unsigned i = 0; i < s->seat_count; i++)
 		if (!s->seats[i].accepts)
-			return;
-	while (s->seat_count > 0 && (fd = listener_accept(&s->listener, true)) >= 0)
-		fd_close(&fd);
+			return false;
+	return s->seat_count > 0 || (s->accept_alone && !cluster_expects_workers(s->cluster));
 }
 
 /* Nobody can take one: the kernel queues them. */
 static void wait_for_room(struct share *s)
 {
-	close_what_nobody_takes(s);
+	int fd;
+
+	if (is_for_nobody(s) && s->sides.group.count > 0) {
+		while ((fd = listener_accept(&s->listener, true)) >= 0)
+			fd_close(&fd);
+		return; /* it is armed, or looks again */
+	}
 	listener_pause(&s->listener);
 	share_set_waiting(s, true);
 }
@@ -438,7 +441,7 @@ static int open_sockets(struct share *s, const struct socket_wish *wish)
 	uv_timer_init(&s->cluster->loop, &s->sides.timer);
 	s->sides.timer.data = s;
 	s->open_handles = 3;
-	if (s->form == SHARE_GROUP && sides_open(s) < 0) /* no memory */
+	if (s->form == SHARE_GROUP && !wish->is_bound_only && sides_open(s) < 0) /* no memory */
 		s->form = share_accepts(s) ? SHARE_PLAIN : SHARE_LENT;
 	steering_update(s); /* of udp before anybody joins (K43) */
 	return 0;
@@ -467,6 +470,22 @@ int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enu
 	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
 	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
 	*ret = s;
+	return 0;
+}
+
+int share_listen(struct share *s)
+{
+	int err;
+
+	if (!s->wish.is_bound_only || s->listener.address.kind == ADDRESS_UDP)
+		return 0;
+	err = socket_listen(s->listener.fd, &s->wish);
+	if (!err && s->form == SHARE_GROUP)
+		err = sides_open(s);
+	if (err)
+		return err;
+	s->wish.is_bound_only = false;
+	listener_arm(&s->listener);
 	return 0;
 }
 

@@ -73,6 +73,22 @@ struct share *sharing_find(struct cluster *c, const char *key)
 	return NULL;
 }
 
+struct share *sharing_find_address(struct cluster *c, const struct address *a, bool ipv6_only)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		const struct address *its = &s->listener.address;
+		bool only = s->wish.ipv6_only || s->wish.address.options.ipv6_only;
+
+		if (its->kind == a->kind && its->family == a->family && its->port == a->port &&
+		    strcmp(its->host, a->host) == 0 && strcmp(its->path, a->path) == 0 &&
+		    (a->family != AF_INET6 || only == ipv6_only))
+			return s;
+	}
+	return NULL;
+}
+
 struct share *sharing_by_number(struct cluster *c, uint8_t number)
 {
 	struct share *s;
@@ -170,7 +186,7 @@ void sharing_leave_all(struct cluster *c, struct umbel_worker *w)
 		share_remove(s, (unsigned)seat);
 		if (s->seat_count > 0)
 			continue;
-		if (!cluster_expects_workers(c)) {
+		if (!cluster_expects_workers(c) && !sides_have_workers(s)) {
 			share_close(s);
 			continue;
 		}
@@ -184,7 +200,7 @@ void sharing_close_orphans(struct cluster *c)
 
 	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
-		if (s->seat_count == 0)
+		if (s->seat_count == 0 && !sides_have_workers(s))
 			share_close(s);
 	}
 }
@@ -199,13 +215,36 @@ void sharing_trim(struct cluster *c)
 		sides_trim(s);
 }
 
+/* Its last worker is gone, and none will come; or it was bound and nothing more. */
+static bool is_over(const struct share *s)
+{
+	return s->wish.is_bound_only || !cluster_expects_workers(s->cluster);
+}
+
 void sharing_release(struct cluster *c, struct umbel_worker *w)
 {
-	struct share *s;
+	struct share *s, *next;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+		bool had = sides_have_workers(s);
+
+		next = TAILQ_NEXT(s, link);
 		sides_release(s, w);
+		if (had && s->seat_count == 0 && !sides_have_workers(s) && is_over(s))
+			share_close(s);
+	}
 	sharing_trim(c);
+}
+
+void sharing_tell_listening(const struct share *s, struct umbel_worker *w)
+{
+	struct queued_event *e = events_add(s->cluster->events, UMBEL_LISTENING, w, s->address, strlen(s->address));
+
+	if (!e)
+		return;
+	e->event.listening.address = e->text;
+	e->event.listening.family = s->listener.address.family;
+	e->event.listening.port = s->listener.address.port;
 }
 
 /* The program's own listen(2) has set its backlog (K4). */

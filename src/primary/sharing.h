@@ -36,6 +36,7 @@ void sharing_close_orphans(struct cluster *c); /* addresses that nobody serves: 
 
 void sharing_release(struct cluster *c, struct umbel_worker *w); /* it is dead: its sides are free */
 void sharing_trim(struct cluster *c); /* slots were retired */
+void sharing_tell_listening(const struct share *s, struct umbel_worker *w); /* the event */
 void sharing_listens(const struct share *s, const struct umbel_worker *w); /* it has called listen(2) */
 
 /* It is to leave. False: it has no sockets of which only it can take what is in them; else they are ready to be left
@@ -44,6 +45,8 @@ bool sharing_retire_alone(struct cluster *c, const struct umbel_worker *w);
 bool sharing_has_unread(struct cluster *c, const struct umbel_worker *w);
 
 struct share *sharing_find(struct cluster *c, const char *key); /* NULL: nobody serves it */
+/* The one that is bound to it (as getsockname(2) says); NULL: nobody. */
+struct share *sharing_find_address(struct cluster *c, const struct address *a, bool ipv6_only);
 struct share *sharing_by_number(struct cluster *c, uint8_t number);
 
 void sharing_resume(struct cluster *c);      /* somebody has room again */

@@ -91,6 +91,17 @@ static int open_socket(struct share *s, struct side *side, int *ret)
 	return 0;
 }
 
+static void side_init(struct share *s, struct side *side, int slot)
+{
+	side->share = s;
+	side->slot = slot;
+	uv_timer_init(&s->cluster->loop, &side->timer);
+	side->timer.data = side;
+	side->open_handles = 2;
+	s->open_handles++;
+	TAILQ_INSERT_TAIL(&s->sides.list, side, link);
+}
+
 static int side_new(struct share *s, int slot, struct side **ret)
 {
 	struct side *side = calloc(1, sizeof(*side));
@@ -109,14 +120,49 @@ static int side_new(struct share *s, int slot, struct side **ret)
 		free(side);
 		return err;
 	}
-	side->share = s;
-	side->slot = slot;
-	uv_timer_init(&s->cluster->loop, &side->timer);
-	side->timer.data = side;
-	side->open_handles = 2;
-	s->open_handles++;
-	TAILQ_INSERT_TAIL(&s->sides.list, side, link);
+	side->listens = true;
+	side_init(s, side, slot);
 	*ret = side;
+	return 0;
+}
+
+int sides_adopt(struct share *s, const struct umbel_worker *w, int fd, struct side **ret)
+{
+	struct side *side = calloc(1, sizeof(*side));
+	int err = side ? listener_adopt(&side->listener, &s->cluster->loop, fd, NULL, NULL) : -ENOMEM;
+
+	if (err) {
+		free(side);
+		return err;
+	}
+	side->is_program = side->is_read_alone = true;
+	side->owner = w->id;
+	side_init(s, side, w->slot->number);
+	*ret = side;
+	return 0;
+}
+
+int sides_listen(struct side *side)
+{
+	struct share *s = side->share;
+	int err = share_listen(s);
+
+	if (err)
+		return err;
+	sides_check_order(s);
+	err = socket_lock(side->listener.fd);
+	if (!err && !is_udp(s))
+		err = socket_listen(side->listener.fd, &s->wish);
+	err = err ? err : group_add(&s->sides.group, &side->member, side->listener.fd);
+	if (err) {
+		shutdown(side->listener.fd, SHUT_RDWR);
+		return err;
+	}
+	side->listens = true;
+	if (!is_udp(s))
+		listener_watch_shut(&side->listener, on_shut);
+	sides_check_order(s);
+	steering_update(s);
 	return 0;
 }
 
@@ -130,7 +176,7 @@ void sides_close(struct share *s)
 	struct side *side;
 
 	while ((side = TAILQ_FIRST(&s->sides.list))) {
-		if (!is_udp(s))
+		if (!is_udp(s) && side->listens)
 			shutdown(side->listener.fd, SHUT_RDWR); /* whoever else has it keeps no port busy */
 		side_close(side);
 	}
@@ -139,7 +185,8 @@ void sides_close(struct share *s)
 
 void sides_remove(struct side *side)
 {
-	group_remove(&side->share->sides.group, &side->member);
+	if (side->listens)
+		group_remove(&side->share->sides.group, &side->member);
 	side_close(side);
 }
 
@@ -149,7 +196,8 @@ static struct side *find_free(const struct share *s, int slot)
 	struct side *side, *last = NULL;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->slot == slot && side->owner == 0 && (!last || side->released > last->released))
+		if (side->slot == slot && side->owner == 0 && side->listens &&
+		    (!last || side->released > last->released))
 			last = side;
 	return last;
 }
@@ -178,9 +226,9 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	sides_check_order(s);
 	if (side->is_stale) /* broadcasts come to every socket of a port, also to one that nobody reads */
 		sides_drop(side->listener.fd);
-	side->is_stale = false;
+	side->is_stale = side->was_left = false;
 	side->owner = w->id;
-	side->is_read_alone = accepts || is_udp(s);
+	side->is_read_alone = accepts || is_udp(s) || side->is_program;
 	side->times_shut = 0;
 	retire_cancel(side);
 	steering_update(s); /* an index more */
@@ -198,24 +246,65 @@ struct side *sides_find(const struct share *s, const struct umbel_worker *w)
 	return NULL;
 }
 
-void sides_release(struct share *s, const struct umbel_worker *w)
+struct side *sides_find_left(const struct share *s, int slot)
 {
-	struct side *side = sides_find(s, w);
+	struct side *side = find_free(s, slot);
 
-	if (!side)
-		return;
+	return side && side->is_program && (!side->was_left || is_udp(s)) ? side : NULL;
+}
+
+void sides_give(struct side *side, const struct umbel_worker *w)
+{
+	if (side->is_stale)
+		sides_drop(side->listener.fd);
+	side->is_stale = side->was_left = false;
+	side->owner = w->id;
+	side->times_shut = 0;
+	retire_cancel(side);
+	steering_update(side->share);
+}
+
+void sides_give_back(struct side *side)
+{
+	struct share *s = side->share;
+
 	side->owner = 0;
 	side->released = ++s->cluster->sharing.releases;
-	side->is_stale = is_udp(s) && w->asked;
-	if (side->is_read_alone && !is_udp(s) && !side->retires_ms)
+	if (!side->listens)
+		sides_remove(side);
+	else if (side->is_read_alone && !is_udp(s) && !side->retires_ms)
 		retire_begin(side); /* unless a successor takes it before long, who waits in it is to see an end */
+}
+
+bool sides_have_workers(const struct share *s)
+{
+	const struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->is_program && side->owner)
+			return true;
+	return false;
+}
+
+void sides_release(struct share *s, const struct umbel_worker *w)
+{
+	struct side *side, *next;
+
+	for (side = TAILQ_FIRST(&s->sides.list); side; side = next) {
+		next = TAILQ_NEXT(side, link);
+		if (side->owner != w->id)
+			continue;
+		side->is_stale = is_udp(s) && w->asked;
+		side->was_left = w->asked;
+		sides_give_back(side);
+	}
 }
 
 void sides_retire_alone(struct share *s, const struct umbel_worker *w)
 {
 	struct side *side = sides_find(s, w);
 
-	if (side && side->is_read_alone && !is_udp(s))
+	if (side && side->is_read_alone && !side->is_program && !is_udp(s))
 		retire_begin(side);
 }
 
@@ -265,7 +354,7 @@ void sides_arm(struct share *s)
 
 	s->sides.paused = false;
 	TAILQ_FOREACH (side, &s->sides.list, link) {
-		if (side->steered)
+		if (side->steered || side->is_program)
 			listener_pause(&side->listener);
 		else
 			listener_arm(&side->listener);

@@ -26,6 +26,10 @@ struct side {
 	bool is_stale;  /* udp: its worker left in order, so what has come since was for others too */
 	bool steered;   /* the kernel gives it what is new */
 	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */
+	bool is_program; /* a program's own, or given to one that knows nothing of us: nobody else accepts from it (it may
+			  * block), and it is not shut down while a worker has it */
+	bool listens;    /* it is in the group. Of a program's own: not before its listen(2) */
+	bool was_left;   /* its worker was asked to leave: nobody is to come for it */
 	bool readable;  /* connections may wait in it */
 	unsigned open_handles;
 
@@ -53,6 +57,16 @@ void sides_close(struct share *s); /* with the share */
 
 /* The worker's: the one it has, one that its slot has left, or a new one. 0 or -errno. */
 int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret);
+
+/* A program's own socket (or one in its place), bound to the share's address, is the worker's; it joins the group
+ * with sides_listen(). Taken. 0 or -ENOMEM. */
+int sides_adopt(struct share *s, const struct umbel_worker *w, int fd, struct side **ret);
+int sides_listen(struct side *side);         /* the door too, when it is the first. 0 or -errno */
+struct side *sides_find_left(const struct share *s, int slot); /* by a worker that died: its successor's; or NULL */
+void sides_give(struct side *side, const struct umbel_worker *w);
+void sides_give_back(struct side *side);      /* its worker has it no more */
+bool sides_have_workers(const struct share *s); /* a worker has a program's own */
+
 struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
 void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
 

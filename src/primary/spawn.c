@@ -1,6 +1,7 @@
 #include "primary/spawn.h"
 
 #include "base/fd.h"
+#include "net/filter.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,6 +45,37 @@ static void child_fail(int channel, const char *step, int error)
 	ignored = write(channel, line, (size_t)(p - line));
 	(void)ignored;
 	_exit(SPAWN_FAILED);
+}
+
+static void child_send_filter(int to, int notify)
+{
+	int error = notify < 0 ? notify : 0;
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec part = {&error, sizeof(error)};
+	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (notify >= 0) {
+		memcpy(CMSG_DATA(&control.head), &notify, sizeof(notify));
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control.space);
+	}
+	sendmsg(to, &m, MSG_NOSIGNAL);
+}
+
+/* As we are now: who has CAP_SYS_ADMIN need not give up set-uid programs (no_new_privs). */
+static void child_filter(const struct spawn *s)
+{
+	int notify;
+
+	if (!s->filter)
+		return;
+	notify = filter_install(s->filter, false);
+	if (notify == -EACCES)
+		notify = filter_install(s->filter, true);
+	child_send_filter(s->filter_to, notify);
 }
 
 static void child_signals(void)
@@ -95,9 +128,10 @@ static int child_user(const struct spawn *s, const struct child_groups *groups)
 
 static void child(const struct spawn *s, const struct child_groups *groups, pid_t primary)
 {
-	int channel = s->fds[s->channel];
-	int error = child_descriptors(s, &channel);
+	int channel = s->fds[s->channel], error;
 
+	child_filter(s); /* its descriptor is closed with all others */
+	error = child_descriptors(s, &channel);
 	if (error)
 		child_fail(channel, "descriptors", error);
 	setpgid(0, 0);

@@ -9,6 +9,8 @@
 #define SPAWN_FAILED 127 /* exit status of a child that has no program */
 #define SPAWN_FDS 8 /* descriptors that a program may be given */
 
+struct filter;
+
 struct spawn {
 	const char *path;   /* resolved: no search in PATH is done here */
 	char *const *argv;
@@ -19,6 +21,9 @@ struct spawn {
 	int channel;        /* which of them is the channel. It also tells of a failed exec, see below */
 	bool keep_channel;  /* false: it is closed by the exec */
 	bool outlives_us;   /* it notices by itself when we are gone (Node); else it is killed then */
+	const struct filter *filter; /* NULL: none. Loaded first of all in the child, whose notification descriptor then
+				      * comes over filter_to, with an int that is 0; else that int is -errno */
+	int filter_to;        /* our end is for the caller to read; a stream or SEQPACKET socket */
 	struct rlimit nofile; /* what this process had before it raised its own */
 };
 

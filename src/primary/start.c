@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "primary/generation.h"
 #include "primary/inspect.h"
+#include "primary/intercept.h"
 #include "primary/preload.h"
 #include "primary/settings.h"
 #include "primary/slot.h"
@@ -219,7 +220,7 @@ static void close_descriptors(struct start *s, bool failed)
 
 /* ---- the start ---- */
 
-static int spawn_it(struct start *s, int channel)
+static int spawn_it(struct start *s, int channel, int filter_to)
 {
 	struct umbel_worker *w = s->w;
 	const struct umbel_settings *settings = &w->cluster->settings;
@@ -239,6 +240,8 @@ static int spawn_it(struct start *s, int channel)
 		    .channel = settings_channel(settings),
 		    .keep_channel = w->kind != KIND_NONE,
 		    .outlives_us = w->kind == KIND_NODE,
+		    .filter = filter_to >= 0 ? &w->cluster->filter : NULL,
+		    .filter_to = filter_to,
 		    .nofile = w->cluster->nofile,
 		};
 		memcpy(spawn.fds, s->theirs, sizeof(spawn.fds));
@@ -280,7 +283,7 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	struct cluster *c = slot->cluster;
 	struct start s = {.theirs = {-1, -1, -1, -1, -1, -1, -1, -1}};
 	enum kind kind = KIND_NONE;
-	int ends[2], err = find_program(slot, &kind, s.path, sizeof(s.path));
+	int ends[2], filter_to = -1, err = find_program(slot, &kind, s.path, sizeof(s.path));
 
 	if (err)
 		return err;
@@ -290,12 +293,16 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 		return reason_set(c->reason, -ENOMEM, "out of memory");
 	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (!err) {
-		err = spawn_it(&s, ends[1]);
+		if (kind == KIND_INTERCEPT)
+			intercept_prepare(s.w, &filter_to);
+		err = spawn_it(&s, ends[1], filter_to);
 		fd_close(&ends[1]);
+		fd_close(&filter_to);
 		if (err)
 			fd_close(&ends[0]);
 	}
 	if (err) {
+		intercept_destroy(s.w);
 		generation_unref(s.w->generation);
 		free(s.w);
 		return reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));

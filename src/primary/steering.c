@@ -12,36 +12,79 @@
 
 enum { DOUBT_MS = 100 }; /* at most so often */
 
-/* Who may be steered to: the newest worker of each slot that takes; and which slots serve, also those that only take
- * what is handed over. */
+enum {
+	TARGETS_MOST = BUCKETS_SLOTS, /* sockets that are steered to */
+};
+
+/* Who may be steered to: of the newest worker of each slot that takes the sockets that listen (mostly one; a program
+ * may have several with SO_REUSEPORT); and which slots serve, also those that only take what is handed over. */
 struct takers {
 	bool serves[BUCKETS_SLOTS + 1];
 	unsigned serving;
-	struct side *sides[BUCKETS_SLOTS + 1]; /* by slot; NULL: nobody */
-	uint16_t targets[BUCKETS_SLOTS];
+	uint32_t workers[BUCKETS_SLOTS + 1]; /* by slot: whose sockets those are; 0: nobody */
+	unsigned first[BUCKETS_SLOTS + 2];   /* by slot: where they begin in targets; the next slot's: where they end */
+	uint16_t targets[TARGETS_MOST];
 	unsigned count;
 };
 
-static void find_takers(struct share *s, struct takers *t)
+static const struct subscription *seat_of(const struct share *s, uint32_t id)
 {
-	memset(t, 0, sizeof(*t));
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (s->seats[i].worker->id == id)
+			return &s->seats[i];
+	return NULL;
+}
+
+/* Its worker may be steered to, through this socket. */
+static bool may_take(const struct share *s, const struct side *side)
+{
+	const struct subscription *seat;
+
+	if (!side->owner || !side->listens || side->slot > BUCKETS_SLOTS || &side->member == s->sides.moving)
+		return false;
+	seat = seat_of(s, side->owner);
+	return seat && seat->worker->takes;
+}
+
+static void find_newest(struct share *s, struct takers *t)
+{
+	const struct side *side;
+
 	for (unsigned i = 0; i < s->seat_count; i++) {
-		struct umbel_worker *w = s->seats[i].worker;
-		struct side *side = w->takes ? sides_find(s, w) : NULL;
+		const struct umbel_worker *w = s->seats[i].worker;
 		int slot = w->slot->number;
 
-		if (!w->takes || slot > BUCKETS_SLOTS || (side && &side->member == s->sides.moving))
+		if (!w->takes || slot < 1 || slot > BUCKETS_SLOTS)
 			continue;
 		t->serving += !t->serves[slot];
 		t->serves[slot] = true;
-		if (!side)
-			continue;
-		if (!t->sides[side->slot] || t->sides[side->slot]->owner < side->owner)
-			t->sides[side->slot] = side;
 	}
-	for (unsigned slot = 1; slot <= BUCKETS_SLOTS; slot++)
-		if (t->sides[slot])
-			t->targets[t->count++] = t->sides[slot]->member.index;
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (may_take(s, side) && t->workers[side->slot] < side->owner)
+			t->workers[side->slot] = side->owner;
+}
+
+static bool is_target(const struct share *s, const struct takers *t, const struct side *side)
+{
+	return side->owner && side->listens && side->slot <= BUCKETS_SLOTS && t->workers[side->slot] == side->owner &&
+	       &side->member != s->sides.moving;
+}
+
+static void find_takers(struct share *s, struct takers *t)
+{
+	const struct side *side;
+
+	memset(t, 0, sizeof(*t));
+	find_newest(s, t);
+	for (int slot = 1; slot <= BUCKETS_SLOTS; slot++) {
+		t->first[slot] = t->count;
+		if (!t->workers[slot])
+			continue;
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->slot == slot && is_target(s, t, side) && t->count < TARGETS_MOST)
+				t->targets[t->count++] = side->member.index;
+	}
+	t->first[BUCKETS_SLOTS + 1] = t->count;
 }
 
 /* All slots up to the last one that is wanted have homes, whether somebody serves there now or not: so a client
@@ -73,9 +116,10 @@ static int plan_sticky(struct share *s, const struct takers *t, uint16_t ret[BUC
 		return err;
 	buckets_assign(s->steering.homes, t->serves, s->steering.slots);
 	for (unsigned i = 0; i < BUCKETS; i++) {
-		const struct side *side = t->sides[s->steering.slots[i]];
+		unsigned slot = s->steering.slots[i], first = t->first[slot], count = t->first[slot + 1] - first;
 
-		ret[i] = side ? side->member.index : 0; /* the door: the primary hands it over, to that slot */
+		/* Else the door: the primary hands it over, to that slot. */
+		ret[i] = slot && count ? t->targets[first + i % count] : 0;
 	}
 	return 0;
 }
@@ -110,8 +154,8 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	uint16_t buckets[BUCKETS];
 	int err = 0;
 
-	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length &&
-	    !s->steering.is_wrong)
+	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length && !s->steering.is_wrong &&
+	    cluster_expects_workers(s->cluster))
 		return 0; /* where it went before it waits for a successor, who alone can take it */
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
@@ -130,7 +174,7 @@ static void mark(struct share *s, const struct takers *t)
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		side->steered = steered && t->sides[side->slot] == side;
+		side->steered = steered && is_target(s, t, side);
 	sides_arm(s);
 }
 

@@ -5,6 +5,7 @@
 #include "primary/dialogue.h"
 #include "primary/generation.h"
 #include "primary/handoff.h"
+#include "primary/intercept.h"
 #include "primary/slot.h"
 #include "primary/spawn.h"
 #include "primary/steering.h"
@@ -40,6 +41,11 @@ static void unreference(struct umbel_worker *w)
 static void on_handle_closed(uv_handle_t *handle)
 {
 	unreference(handle->data);
+}
+
+void worker_unref(struct umbel_worker *w)
+{
+	unreference(w);
 }
 
 static void on_gone_told(struct queued_event *e)
@@ -119,7 +125,10 @@ static void action_drain(struct umbel_worker *w)
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
 	}
-	dialogue_disconnect_when_idle(w);
+	if (!w->online && intercept_has_sockets(w))
+		worker_deadline(w, DEADLINE_SIGNAL, 100);
+	else
+		dialogue_disconnect_when_idle(w);
 }
 
 static void action_signal(struct umbel_worker *w)
@@ -162,7 +171,7 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 void worker_ask(struct umbel_worker *w)
 {
 	/* One that never spoke would not understand, and serves nobody. */
-	bool by_signal = !w->online || !w->connected || w->cluster->settings.signal_first;
+	bool by_signal = (!w->online && !intercept_has_sockets(w)) || !w->connected || w->cluster->settings.signal_first;
 
 	w->asked = w->asked_by_us = true;
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
@@ -343,6 +352,7 @@ static void finish(struct umbel_worker *w)
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
+	intercept_end(w);
 	sharing_release(w->cluster, w);
 	scoreboard_unmap(w->board);
 	w->board = NULL;
@@ -441,6 +451,7 @@ void worker_attach(struct umbel_worker *w, int channel)
 	w->references = 4; /* three handles and GONE */
 	uv_poll_start(&w->channel_poll, UV_READABLE, dialogue_on_channel);
 	uv_poll_start(&w->death, UV_READABLE, on_death);
+	intercept_begin(w);
 	TAILQ_INSERT_TAIL(&c->workers, w, link);
 	events_add(c->events, UMBEL_FORK, w, "", 0);
 }

@@ -16,6 +16,7 @@
 
 struct handoff;
 struct generation;
+struct intercept;
 TAILQ_HEAD(handoffs, handoff);
 
 /* What is to happen to it at a certain time, unless something else comes first. */
@@ -108,6 +109,8 @@ struct umbel_worker {
 	bool noted_loss;        /* it has lost connections, for want of descriptors */
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
+	struct intercept *intercept; /* NULL: its calls are its own */
+	bool is_spare;        /* it has no slot yet */
 	struct pace pace;
 	struct counting counting;
 };
@@ -129,6 +132,8 @@ void worker_set_takes(struct umbel_worker *w, bool takes);
 /* In so many milliseconds, or (worker_no_deadline()) never. */
 void worker_deadline(struct umbel_worker *w, enum worker_deadline which, uint64_t ms);
 void worker_no_deadline(struct umbel_worker *w, enum worker_deadline which);
+
+void worker_unref(struct umbel_worker *w); /* one of w->references is over */
 
 /* For start.c: begins to watch the channel, the pidfd and the deadlines. */
 void worker_attach(struct umbel_worker *w, int channel);

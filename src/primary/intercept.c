@@ -1,0 +1,403 @@
+#include "primary/intercept.h"
+
+#include "base/fd.h"
+#include "net/connections.h"
+#include "net/trap.h"
+#include "primary/cluster.h"
+#include "primary/own.h"
+#include "primary/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+	CALLS_A_TURN = 32, /* answered before other descriptors have their turn */
+	HELD_MOST = 16,
+	SOCKETS_MOST = 64, /* of one worker */
+};
+
+struct intercept {
+	struct umbel_worker *worker; /* NULL: it is dead */
+	struct cluster *cluster;
+	uv_poll_t child, calls; /* first the one, then the other */
+	int child_fd, notify;   /* -1 */
+	unsigned open_handles;
+	struct trap_call held[HELD_MOST];
+	unsigned held_count;
+};
+
+/* ---- one call ---- */
+
+static void pass(struct intercept *x, const struct trap_call *call)
+{
+	trap_continue(x->notify, call->id);
+}
+
+/* Said once for each reason: every worker does the same. */
+static void tell_once(struct cluster *c, unsigned reason, const char *text)
+{
+	if (c->told_of_calls & 1u << reason)
+		return;
+	c->told_of_calls |= (uint8_t)(1u << reason);
+	cluster_note(c, 0, "share", "%s", text);
+}
+
+static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
+{
+	unsigned count = 0;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+		const struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			count += side->is_program && side->owner == w->id;
+	}
+	return count;
+}
+
+bool intercept_has_sockets(const struct umbel_worker *w)
+{
+	return count_sockets(w->cluster, w) > 0;
+}
+
+static bool is_fd_of(const struct stat *its, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino == its->st_ino && st.st_dev == its->st_dev;
+}
+
+static bool stat_fd(pid_t process, int fd, struct stat *ret)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)process, fd);
+	return stat(path, ret) == 0 && S_ISSOCK(ret->st_mode);
+}
+
+/* ---- bind(2) ---- */
+
+static bool has_inode(const struct inodes *i, uint64_t inode)
+{
+	for (size_t n = 0; n < i->count; n++)
+		if (i->list[n] == inode)
+			return true;
+	return false;
+}
+
+/* Its own from before, which it has closed: what waits there is its new socket's. One that it still has is in the way,
+ * as in the kernel, unless both say SO_REUSEPORT. */
+static int look_at_older(const struct own *own, struct share *s)
+{
+	struct side *side, *next;
+	struct inodes open = {0};
+	int err = sides_find(s, own->worker) ? inodes_of_tree(own->worker->pid, &open) : 0;
+
+	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
+		struct stat st;
+
+		next = TAILQ_NEXT(side, link);
+		if (!side->is_program || side->owner != own->worker->id || fstat(side->listener.fd, &st) < 0)
+			continue;
+		if (!has_inode(&open, st.st_ino))
+			sides_give_back(side);
+		else if (!own->reuses_port)
+			err = -EADDRINUSE;
+	}
+	inodes_finish(&open);
+	return err;
+}
+
+static int bind_it(struct intercept *x, const struct trap_call *call, struct own *own)
+{
+	struct umbel_worker *w = x->worker;
+	struct share *s;
+	int err = own_may_bind(own);
+
+	if (!err && count_sockets(x->cluster, w) >= SOCKETS_MOST)
+		err = -EMFILE;
+	err = err ? err : own_find_or_open(own, &s);
+	err = err ? err : look_at_older(own, s);
+	if (err)
+		return err;
+	err = s->form == SHARE_LENT ? own_lend(own, s, x->notify, call) : own_adopt(own, s, x->notify, call);
+	if (err)
+		own_forget(s);
+	return err;
+}
+
+static void on_bind(struct intercept *x, const struct trap_call *call)
+{
+	struct own own;
+	int err = own_look(x->worker, call, &own);
+
+	if (!trap_is_valid(x->notify, call->id)) {
+		own_finish(&own); /* what was read may be another's */
+		return;
+	}
+	if (err == -EPERM)
+		tell_once(x->cluster, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): "
+			  "its bind(2) is left alone");
+	if (err) {
+		pass(x, call);
+		return;
+	}
+	err = bind_it(x, call, &own);
+	if (own.replaced)
+		tell_once(x->cluster, 1, own.replaced);
+	trap_answer(x->notify, call->id, err);
+	if (err && err != -ENOENT) /* the call is gone */
+		own_tell_failure(&own, err);
+	own_finish(&own);
+}
+
+/* ---- listen(2) ---- */
+
+/* Of one of this worker's own; the share alone if its workers have one socket. */
+static struct share *find_listening(const struct umbel_worker *w, const struct stat *st, struct side **ret)
+{
+	struct share *s;
+
+	*ret = NULL;
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		struct side *side;
+
+		if (s->form == SHARE_LENT && is_fd_of(st, s->listener.fd))
+			return s;
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->owner == w->id && is_fd_of(st, side->listener.fd)) {
+				*ret = side;
+				return s;
+			}
+	}
+	return NULL;
+}
+
+/* The dead predecessor's takes the place of its own, unless that is known by more than this one number. */
+static bool take_over(struct intercept *x, const struct trap_call *call, pid_t process, struct side *own)
+{
+	struct side *left = sides_find_left(own->share, x->worker->slot->number);
+	struct trap_fd look;
+
+	if (!left || trap_look_at_fd(process, call->fd, &look) < 0 || look.is_watched || look.copies != 1 ||
+	    !trap_is_valid(x->notify, call->id))
+		return false;
+	fd_set_nonblocking(left->listener.fd, look.nonblocking); /* all who have it share that flag */
+	if (trap_replace(x->notify, call->id, left->listener.fd, call->fd, look.cloexec) < 0)
+		return false;
+	sides_give(left, x->worker);
+	sides_give_back(own);
+	return true;
+}
+
+static void on_listen(struct intercept *x, const struct trap_call *call)
+{
+	struct umbel_worker *w = x->worker;
+	struct trap_caller caller;
+	struct share *s = NULL;
+	struct side *side;
+	struct stat st;
+	int err = 0;
+
+	if (trap_caller(call->thread, &caller) == 0 && stat_fd(caller.process, call->fd, &st))
+		s = find_listening(w, &st, &side);
+	if (!trap_is_valid(x->notify, call->id))
+		return;
+	if (!s) {
+		pass(x, call);
+		return;
+	}
+	if (w->is_spare) {
+		if (x->held_count < HELD_MOST)
+			x->held[x->held_count++] = *call;
+		return;
+	}
+	if (!side)
+		err = share_listen(s);
+	else if (!side->listens && !take_over(x, call, caller.process, side))
+		err = sides_listen(side);
+	if (!err)
+		err = own_seat(w, s);
+	trap_answer(x->notify, call->id, err);
+	if (!err)
+		own_serves(w, s);
+}
+
+void intercept_release(struct umbel_worker *w)
+{
+	struct intercept *x = w->intercept;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->owner == w->id)
+				side->slot = w->slot->number;
+	}
+	if (!x)
+		return;
+	for (unsigned i = 0; i < x->held_count; i++)
+		on_listen(x, &x->held[i]);
+	x->held_count = 0;
+}
+
+static void on_calls(uv_poll_t *poll, int status, int events)
+{
+	struct intercept *x = poll->data;
+	struct trap_call call;
+	int err = status;
+
+	for (int i = 0; i < CALLS_A_TURN && x->worker; i++) {
+		err = trap_receive(x->notify, &call);
+		if (err == -ENOENT)
+			continue; /* that one is gone */
+		if (err)
+			break;
+		if (!call.thread) /* of another pid namespace: nothing can be seen of it */
+			pass(x, &call);
+		else if (call.which == TRAP_BIND)
+			on_bind(x, &call);
+		else
+			on_listen(x, &call);
+	}
+	if (err && err != -EAGAIN && err != -ENOENT)
+		uv_poll_stop(poll); /* nobody has the filter any more */
+}
+
+/* ---- beginning and end ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct intercept *x = handle->data;
+
+	if (--x->open_handles == 0)
+		free(x);
+}
+
+static void close_poll(uv_poll_t *poll, int *fd)
+{
+	if (*fd < 0)
+		return;
+	uv_close((uv_handle_t *)poll, on_closed);
+	fd_close(fd);
+}
+
+static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
+{
+	int err = uv_poll_init(&x->cluster->loop, poll, fd);
+
+	if (err)
+		return err;
+	poll->data = x;
+	x->open_handles++;
+	return uv_poll_start(poll, UV_READABLE, f);
+}
+
+static void tell_no_filter(struct cluster *c, int error)
+{
+	const char *why = error == -EBUSY ? "another program answers such calls already: umbel under umbel, or a container's"
+					  : strerror(-error);
+
+	if (c->told_no_filter)
+		return;
+	c->told_no_filter = true;
+	cluster_note(c, 0, "share", "no seccomp filter: %s. What programs bind is not shared: more than one worker can be had "
+		     "of programs that understand LISTEN_FDS (--listen ADDRESS) or speak the channel", why);
+}
+
+/* 0 and the notification descriptor, or the child's -errno; -EPIPE: it died before. */
+static int receive_filter(int from, int *ret)
+{
+	int error = 0;
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = {&error, sizeof(error)};
+	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(from, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	const struct cmsghdr *head = n == sizeof(error) ? CMSG_FIRSTHDR(&m) : NULL;
+
+	if (n < 0)
+		return -errno;
+	if (n != sizeof(error))
+		return -EPIPE;
+	if (error || !head)
+		return error ? error : -EMFILE;
+	memcpy(ret, CMSG_DATA(head), sizeof(*ret));
+	return 0;
+}
+
+static void on_child(uv_poll_t *poll, int status, int events)
+{
+	struct intercept *x = poll->data;
+	int notify = -1, err = receive_filter(x->child_fd, &notify);
+
+	if (err == -EAGAIN || err == -EINTR)
+		return;
+	close_poll(&x->child, &x->child_fd);
+	if (!err)
+		err = open_poll(x, &x->calls, notify, on_calls);
+	if (!err)
+		x->notify = notify;
+	else
+		fd_close(&notify);
+	if (err && err != -EPIPE)
+		tell_no_filter(x->cluster, err);
+}
+
+void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
+{
+	struct cluster *c = w->cluster;
+	struct intercept *x = calloc(1, sizeof(*x));
+	int ends[2], err = c->filter.program ? 0 : filter_build(&c->filter);
+
+	if (!err && !x)
+		err = -ENOMEM;
+	if (!err && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		err = -errno;
+	if (err) {
+		free(x);
+		tell_no_filter(c, err);
+		return;
+	}
+	x->worker = w;
+	x->cluster = c;
+	x->notify = -1;
+	x->child_fd = ends[0];
+	w->intercept = x;
+	*ret_child_end = ends[1];
+}
+
+void intercept_begin(struct umbel_worker *w)
+{
+	if (w->intercept)
+		open_poll(w->intercept, &w->intercept->child, w->intercept->child_fd, on_child);
+}
+
+void intercept_end(struct umbel_worker *w)
+{
+	struct intercept *x = w->intercept;
+
+	if (!x)
+		return;
+	w->intercept = NULL;
+	x->worker = NULL;
+	close_poll(&x->child, &x->child_fd);
+	close_poll(&x->calls, &x->notify);
+}
+
+void intercept_destroy(struct umbel_worker *w)
+{
+	if (!w->intercept)
+		return;
+	fd_close(&w->intercept->child_fd);
+	free(w->intercept);
+	w->intercept = NULL;
+}

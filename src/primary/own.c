@@ -1,0 +1,274 @@
+#include "primary/own.h"
+
+#include "base/fd.h"
+#include "primary/admission.h"
+#include "primary/cluster.h"
+#include "primary/named.h"
+#include "primary/policy.h"
+#include "primary/settings.h"
+#include "primary/worker.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what it is ---- */
+
+static int option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t size = sizeof(value);
+
+	return getsockopt(fd, level, name, &value, &size) < 0 ? -1 : value;
+}
+
+static bool is_bound(int fd)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	struct address a;
+
+	return getsockname(fd, (struct sockaddr *)&name, &len) == 0 && address_from_socket(&name, len, &a) == 0 &&
+	       a.port > 0;
+}
+
+static int look_at_copy(struct own *own, struct trap_socket *ret)
+{
+	int protocol = option(own->fd, SOL_SOCKET, SO_PROTOCOL);
+
+	*ret = (struct trap_socket){option(own->fd, SOL_SOCKET, SO_DOMAIN), option(own->fd, SOL_SOCKET, SO_TYPE),
+				    protocol == IPPROTO_MPTCP};
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP && protocol != IPPROTO_UDP)
+		return -ENOTSUP;
+	if (is_bound(own->fd))
+		return -EINVAL; /* the kernel's to say */
+	own->ipv6_only = option(own->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
+	own->reuses_port = option(own->fd, SOL_SOCKET, SO_REUSEPORT) == 1;
+	return 0;
+}
+
+/* Its kind can be had by name where it cannot be copied. */
+static int look_at_socket(struct own *own, struct trap_socket *ret)
+{
+	own->fd = trap_copy_fd(own->caller.process, own->at);
+	if (own->fd >= 0)
+		return look_at_copy(own, ret);
+	if (own->fd != -EPERM)
+		return own->fd;
+	return trap_socket_by_name(own->caller.process, own->at, ret);
+}
+
+int own_look(struct umbel_worker *w, const struct trap_call *call, struct own *ret)
+{
+	struct trap_socket socket;
+	int err;
+
+	*ret = (struct own){.worker = w, .fd = -1, .at = call->fd};
+	err = trap_caller(call->thread, &ret->caller);
+	err = err ? err : trap_read_address(call, &ret->name, &ret->name_length);
+	if (!err)
+		err = address_from_socket(&ret->name, ret->name_length, &ret->address);
+	if (!err && ret->address.port == 0)
+		err = -ENOTSUP; /* this first: programs look whether there is IPv6 so, and mostly it is that */
+	err = err ? err : look_at_socket(ret, &socket);
+	if (err)
+		return err;
+	if (socket.family != ret->name.ss_family || (socket.type != SOCK_STREAM && socket.type != SOCK_DGRAM))
+		return -ENOTSUP;
+	ret->is_mptcp = socket.is_mptcp;
+	ret->address.kind = socket.type == SOCK_DGRAM ? ADDRESS_UDP : ADDRESS_TCP;
+	return admission_is_shared(&w->cluster->settings, &ret->address) ? 0 : -ENOTSUP;
+}
+
+void own_finish(struct own *own)
+{
+	if (own->fd >= 0)
+		fd_close(&own->fd);
+}
+
+int own_may_bind(const struct own *own)
+{
+	const struct umbel_settings *s = &own->worker->cluster->settings;
+	struct address named;
+
+	if (own->caller.may_bind_low || own->address.port >= socket_first_unprivileged_port())
+		return 0;
+	return named_find(s->listen, &own->address, &named) ? 0 : -EACCES;
+}
+
+/* ---- its address ---- */
+
+static enum umbel_policy policy_of_programs(struct cluster *c, enum share_form form)
+{
+	enum umbel_policy app = settings_policy(&c->settings);
+
+	if (form == SHARE_LENT)
+		return UMBEL_SHARED;
+	if (!policy_is_handed(app))
+		return app;
+	if (c->settings.policy != UMBEL_AUTO && !c->told_policy)
+		cluster_note(c, 0, "policy", "programs that accept by themselves have spread, not %s: nothing can be handed "
+			     "over to them (sticky, spread and shared are possible)", policy_name(app));
+	c->told_policy |= c->settings.policy != UMBEL_AUTO;
+	return UMBEL_SPREAD;
+}
+
+static int open_share(struct own *own, struct share **ret)
+{
+	struct cluster *c = own->worker->cluster;
+	struct socket_wish wish = {.address = own->address, .fd = -1, .ipv6_only = own->ipv6_only,
+				   .is_bound_only = own->address.kind == ADDRESS_TCP};
+	bool lent = settings_policy(&c->settings) == UMBEL_SHARED || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX;
+	enum share_form form = lent ? SHARE_LENT : SHARE_GROUP;
+	char text[ADDRESS_TEXT_MAX], *key;
+	struct address named;
+	int err;
+
+	if (named_find(c->settings.listen, &wish.address, &named))
+		named_merge(&wish.address.options, &named.options);
+	if (wish.address.options.shared)
+		form = SHARE_LENT;
+	if (asprintf(&key, "%s%s", address_format(&own->address, text, sizeof(text)), own->ipv6_only ? " only" : "") < 0)
+		return -ENOMEM;
+	err = share_open(c, key, &wish, form, policy_of_programs(c, form), NULL, ret);
+	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
+		err = share_open(c, key, &wish, form, policy_of_programs(c, form), NULL, ret);
+	if (err)
+		free(key);
+	else
+		(*ret)->accept_alone = true;
+	return err;
+}
+
+int own_find_or_open(struct own *own, struct share **ret)
+{
+	struct cluster *c = own->worker->cluster;
+	struct share *s = sharing_find_address(c, &own->address, own->ipv6_only);
+	int err;
+
+	if (s) {
+		*ret = s;
+		return 0;
+	}
+	err = open_share(own, ret);
+	if (err != -EADDRINUSE || own->fd >= 0 || own->address.family != AF_INET6)
+		return err;
+	/* What cannot be asked is tried: beside 0.0.0.0 it is for IPv6 only. */
+	own->ipv6_only = true;
+	*ret = s = sharing_find_address(c, &own->address, true);
+	return s ? 0 : open_share(own, ret);
+}
+
+void own_forget(struct share *s)
+{
+	if (s->wish.is_bound_only && s->seat_count == 0 && TAILQ_EMPTY(&s->sides.list))
+		share_close(s);
+}
+
+/* ---- its place ---- */
+
+/* What its process knows by that number is another socket from now on. */
+static int put_in_place(struct own *own, int fd, int notify, const struct trap_call *call)
+{
+	struct trap_fd look = {.cloexec = true};
+	int err = trap_look_at_fd(own->caller.process, own->at, &look);
+
+	if (!err && (look.is_watched || look.copies > 1))
+		err = -EADDRINUSE; /* it would wait for what never comes (K61) */
+	if (err)
+		return err;
+	fd_set_nonblocking(fd, look.nonblocking);
+	return trap_replace(notify, call->id, fd, own->at, look.cloexec);
+}
+
+/* Of udp there is no listen(2) to wait for. */
+static int serve_at_once(struct own *own, struct share *s)
+{
+	int err = own_seat(own->worker, s);
+
+	if (!err)
+		own_serves(own->worker, s);
+	return err;
+}
+
+static int adopt(struct own *own, struct share *s, int *fd)
+{
+	bool nonblocking = fd_is_nonblocking(*fd), udp = s->listener.address.kind == ADDRESS_UDP;
+	struct side *side;
+	int err = sides_adopt(s, own->worker, *fd, &side);
+
+	if (err)
+		return err;
+	*fd = -1;
+	fd_set_nonblocking(side->listener.fd, nonblocking); /* the loop has changed it, and it is the program's too */
+	if (udp)
+		err = sides_listen(side);
+	return err || !udp ? err : serve_at_once(own, s);
+}
+
+static int adopt_another(struct own *own, struct share *s, int notify, const struct trap_call *call)
+{
+	int fd = socket_open_bound(&s->wish, &s->listener.address), err;
+
+	if (fd < 0)
+		return fd;
+	if (own->fd >= 0)
+		socket_copy_options(own->fd, fd);
+	err = put_in_place(own, fd, notify, call);
+	err = err ? err : adopt(own, s, &fd);
+	fd_close(&fd);
+	own->replaced = own->is_mptcp ? "MPTCP sockets of programs are replaced by TCP: the kernel does not steer them"
+				      : "sockets of programs are replaced by ones of ours: they cannot be copied "
+					"(pidfd_getfd is forbidden here)";
+	return err;
+}
+
+int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call)
+{
+	bool udp = s->listener.address.kind == ADDRESS_UDP;
+	struct side *left = udp ? sides_find_left(s, own->worker->slot->number) : NULL;
+	int err;
+
+	if (left && put_in_place(own, left->listener.fd, notify, call) == 0) {
+		sides_give(left, own->worker);
+		return serve_at_once(own, s);
+	}
+	if (own->fd < 0 || own->is_mptcp)
+		return adopt_another(own, s, notify, call);
+	err = socket_bind_own(own->fd, &s->wish, (struct sockaddr *)&own->name, own->name_length);
+	return err ? err : adopt(own, s, &own->fd);
+}
+
+int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call)
+{
+	int err = put_in_place(own, s->listener.fd, notify, call);
+
+	return err || s->listener.address.kind != ADDRESS_UDP ? err : serve_at_once(own, s);
+}
+
+int own_seat(struct umbel_worker *w, struct share *s)
+{
+	int err = share_seat_of(s, w) < 0 ? share_add(s, w) : 0;
+
+	if (err)
+		return err;
+	s->seats[share_seat_of(s, w)].accepts = true;
+	return 0;
+}
+
+void own_serves(struct umbel_worker *w, struct share *s)
+{
+	sharing_tell_listening(s, w);
+	if (!w->cluster->settings.wait_ready && !w->waits_to_be_ready)
+		worker_happens(w, WORKER_SERVES);
+}
+
+void own_tell_failure(const struct own *own, int error)
+{
+	char address[ADDRESS_TEXT_MAX];
+
+	cluster_note(own->worker->cluster, own->worker->slot->number, "share", "pid %d cannot bind %s: %s",
+		     (int)own->caller.process, address_format(&own->address, address, sizeof(address)), strerror(-error));
+}

@@ -1,0 +1,43 @@
+/* own: a socket that a program opened itself and binds: what it is, whether its address is the app's, and how it
+ * becomes one of the sockets of that address. For intercept.c. */
+#ifndef UMBEL_PRIMARY_OWN_H
+#define UMBEL_PRIMARY_OWN_H
+
+#include "net/trap.h"
+#include "primary/share.h"
+
+#include <sys/socket.h>
+
+struct own {
+	struct umbel_worker *worker;
+	int fd;              /* a copy of it; -1: we may not have one, and another takes its place */
+	int at;              /* its number in the process */
+	struct trap_caller caller;
+	struct sockaddr_storage name; /* that is to be bound */
+	socklen_t name_length;
+	struct address address; /* the same */
+	bool is_mptcp;
+	bool ipv6_only;      /* without fd: not known, false */
+	bool reuses_port;    /* the program says so */
+	const char *replaced; /* a sentence: it was replaced by another one, because; NULL: it was not */
+};
+
+/* 0: its bind(2) is ours to answer. Else it is to be left alone: -ENOTSUP: its address or kind is not shared; -EPERM: we
+ * cannot see it; another -errno. To be finished in any case. */
+int own_look(struct umbel_worker *w, const struct trap_call *call, struct own *ret);
+void own_finish(struct own *own);
+
+int own_may_bind(const struct own *own); /* 0; -EACCES: it could not do that itself, and the operator does not say so */
+int own_find_or_open(struct own *own, struct share **ret); /* 0 or -errno as bind(2) */
+
+/* It, or one in its place, becomes a side of its slot; of udp it serves from then on. The call still waits. 0 or
+ * -errno. */
+int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call);
+int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call); /* the share's only one */
+void own_forget(struct share *s); /* it was opened for nothing */
+
+int own_seat(struct umbel_worker *w, struct share *s); /* it accepts there. 0 or -ENOMEM */
+void own_serves(struct umbel_worker *w, struct share *s); /* it listens: told, and perhaps it is ready */
+void own_tell_failure(const struct own *own, int error);
+
+#endif
