@@ -46,6 +46,7 @@ struct umbel_worker; /* primary only */
 /* The words of `umbel status`. */
 enum umbel_state {
 	UMBEL_STATE_STARTING, /* forked, has not listened yet */
+	UMBEL_STATE_HELD,     /* a spare that is about to listen, and is held there (settings.spares) */
 	UMBEL_STATE_READY,    /* can serve: UMBEL_READY */
 	UMBEL_STATE_DRAINING, /* leaving: takes nothing new, finishes what it has */
 	UMBEL_STATE_STOPPING, /* drained, or out of time: a signal has been or is about to be sent */
@@ -229,8 +230,10 @@ struct umbel_settings {
 				* NULL: none */
 	uint32_t ready_after_ms; /* one that never listens is ready then; 0: never, and then ready_ms ends it */
 	uint32_t linger_ms;    /* how long handshakes under way are waited for, when a worker is to leave */
-	uint32_t spares;       /* workers that are started ahead and held before they listen, until a slot needs
-				* one: umbel_slot() is 0 until then. At most 64 */
+	uint32_t spares;       /* workers that are started ahead and held before they listen, until a kept slot
+				* without a program or environment of its own needs one. Until then they are workers
+				* with slot 0 (umbel_slot() too), and UMBEL_READY is told when they serve. They have
+				* neither UMBEL_SLOT nor NODE_APP_INSTANCE in their environment. At most 64 */
 };
 #define UMBEL_SURGE_ALL UINT32_MAX
 #define UMBEL_SETTINGS                                                                             \
@@ -353,7 +356,7 @@ int umbel_choose(struct umbel *u, const char *address, umbel_chooser *f, void *d
 struct umbel_worker *umbel_worker(const struct umbel *u, uint32_t id);       /* NULL: not any more */
 struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id);   /* 0: the first; NULL: no more */
 uint32_t umbel_worker_id(const struct umbel_worker *w);                      /* 1, 2, ... never used again */
-int umbel_worker_slot(const struct umbel_worker *w);                         /* 1..N, its successor gets it too */
+int umbel_worker_slot(const struct umbel_worker *w);                         /* 1..N, its successor gets it too; 0: a spare */
 pid_t umbel_worker_pid(const struct umbel_worker *w);
 enum umbel_state umbel_worker_state(const struct umbel_worker *w);           /* isDead: == UMBEL_STATE_DEAD */
 uint32_t umbel_worker_generation(const struct umbel_worker *w);              /* 1; each reload starts the next */
@@ -401,7 +404,7 @@ void umbel_done(struct umbel *u, int fd);
  * only that listening is not enough: call it again when ready, also if you never listen. */
 int umbel_ready(struct umbel *u);
 
-int umbel_slot(const struct umbel *u);     /* 1..N; 0: unknown (under a Node primary) */
+int umbel_slot(const struct umbel *u);     /* 1..N; 0: unknown (under a Node primary), or a spare: until it serves */
 uint32_t umbel_id(const struct umbel *u);
 
 #ifdef __cplusplus

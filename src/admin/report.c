@@ -67,7 +67,8 @@ bool report_any_bad(const struct report *r)
 const char *report_state_name(enum umbel_state state)
 {
 	static const char *const names[] = {
-	    [UMBEL_STATE_STARTING] = "starting", [UMBEL_STATE_READY] = "ready",
+	    [UMBEL_STATE_STARTING] = "starting", [UMBEL_STATE_HELD] = "held",
+	    [UMBEL_STATE_READY] = "ready",
 	    [UMBEL_STATE_DRAINING] = "draining", [UMBEL_STATE_STOPPING] = "stopping",
 	    [UMBEL_STATE_DEAD] = "dead",
 	};
@@ -125,6 +126,18 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 			 (json_int_t)info.handed, "active",
 			 info.active < 0 ? json_null() : json_integer(info.active), "queued",
 			 (int)info.queued, "last_exit", n->last_exit[0] ? n->last_exit : NULL);
+}
+
+static json_t *report_spare(const struct umbel_worker *w)
+{
+	struct umbel_worker_info info;
+	pid_t pid = umbel_worker_pid(w);
+
+	private_worker_info(w, &info);
+	return json_pack("{si si ss si sf sI ss}", "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
+			 report_state_name(umbel_worker_state(w)), "generation", (int)umbel_worker_generation(w),
+			 "uptime_s", (double)info.up_ms / 1000, "rss_bytes", (json_int_t)proc_resident_bytes(pid),
+			 "kind", info.kind);
 }
 
 static void count_failed(const struct umbel_slot_info *info, void *data)
@@ -192,22 +205,27 @@ static json_t *report_reload(const struct umbel *u)
 
 json_t *report_status(struct report *r)
 {
-	json_t *workers = json_array(), *slots = json_array();
+	json_t *workers = json_array(), *spares = json_array(), *slots = json_array();
 	const struct umbel_worker *w = NULL;
 	int ready = 0, total = 0;
 
 	while ((w = umbel_next(r->umbel, w ? umbel_worker_id(w) : 0))) {
+		if (umbel_worker_slot(w) == 0) {
+			json_array_append_new(spares, report_spare(w));
+			continue;
+		}
 		total++;
 		ready += umbel_worker_state(w) == UMBEL_STATE_READY;
 		json_array_insert_new(workers, report_place_of(workers, umbel_worker_slot(w)),
 				      report_worker(r, w));
 	}
 	private_each_slot(r->umbel, add_slot, slots);
-	return json_pack("{ss si ss ss sb ss si so so so so}", "name", r->name, "pid", (int)getpid(),
+	return json_pack("{ss si ss ss sb ss si so so so so so}", "name", r->name, "pid", (int)getpid(),
 			 "version", version(), "state", state_of_app(r, ready, total), "ready",
 			 ready > 0 && !r->stopping && !r->lame_duck, "policy", private_policy(r->umbel), "generation",
 			 (int)private_generation(r->umbel), "reload", report_reload(r->umbel), "listeners",
-			 listeners_report(r->umbel), "slots", slots, "workers", workers);
+			 listeners_report(r->umbel), "slots", slots, "workers", workers,
+			 "spares", spares);
 }
 
 /* ---- events ---- */
@@ -299,7 +317,7 @@ json_t *report_event(const struct umbel_event *e)
 	if (!event)
 		return NULL;
 	if (e->worker) {
-		json_object_set_new(event, "slot", json_integer(umbel_worker_slot(e->worker)));
+		json_object_set_new(event, "slot", json_integer(umbel_worker_slot(e->worker))); /* 0: a spare */
 		json_object_set_new(event, "id", json_integer(umbel_worker_id(e->worker)));
 		json_object_set_new(event, "pid", json_integer(umbel_worker_pid(e->worker)));
 		json_object_set_new(event, "generation",

@@ -92,6 +92,7 @@ void cluster_worker_gone(struct cluster *c)
 	if (TAILQ_EMPTY(&c->workers) && !comes)
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
 	limits_consider(c);
+	spares_update(c);
 }
 
 uint32_t cluster_chance(struct cluster *c)
@@ -296,6 +297,7 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	uv_timer_init(&c->loop, &c->limits);
 	c->limits.data = c;
 	reload_open(c);
+	spares_open(c);
 	c->last_generation = 1;
 	err = generation_create(NULL, 1, NULL, NULL, &c->generation);
 	err = err ? err : sharing_open(c);
@@ -312,6 +314,7 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 out_handles:
 	generation_unref(c->generation);
 	reload_close(c);
+	spares_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);
 	uv_close((uv_handle_t *)&c->limits, NULL);
 	uv_run(&c->loop, UV_RUN_NOWAIT);
@@ -332,6 +335,7 @@ void cluster_close(struct cluster *c)
 	events_finish(c->events);
 	sharing_close(c);
 	reload_close(c);
+	spares_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);
 	uv_close((uv_handle_t *)&c->limits, NULL);
 	for (int i = 0; i < c->slot_count; i++)

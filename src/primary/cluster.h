@@ -11,6 +11,7 @@
 #include "primary/reload.h"
 #include "primary/sharing.h"
 #include "primary/slot.h"
+#include "primary/spares.h"
 #include "umbel.h"
 
 #include <stdatomic.h>
@@ -53,6 +54,7 @@ struct cluster {
 	int slot_count;
 	struct generation *generation; /* of who is started now */
 	struct reload reload;
+	struct spares spares;
 	uv_timer_t limits;   /* memory and connections are looked at */
 	bool stopping;       /* no worker is started any more */
 	bool told_failed;    /* that every slot has failed */

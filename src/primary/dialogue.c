@@ -15,6 +15,8 @@
 
 enum {
 	MAX_KEY = 4096,
+	HELD_MOST = 64,            /* queries of a spare */
+	HELD_BYTES_MOST = 1 << 20, /* the same, all together */
 	LINGER_MS = 4000, /* for taking what waits in its sockets */
 	LOOK_MS = 5,
 	SETTLE_MS = 20,
@@ -124,7 +126,7 @@ int dialogue_breach(struct umbel_worker *w, const char *what)
 	if (w->broke)
 		return -EPROTO; /* once is enough */
 	snprintf(why, sizeof(why), "broke the protocol: %s", what);
-	events_add_failed(w->cluster->events, w, -EPROTO, why);
+	worker_tell_failed(w, -EPROTO, why);
 	end_it(w);
 	return -EPROTO;
 }
@@ -221,6 +223,77 @@ static void on_socket_question(struct umbel_worker *w, const struct node_message
 		dialogue_tell_closed(w);
 }
 
+/* ---- a spare's queries ---- */
+
+static int hold(struct umbel_worker *w, const char *text, size_t len)
+{
+	struct held *h = &w->held;
+	char **more;
+
+	if (h->count == HELD_MOST || h->bytes + len > HELD_BYTES_MOST)
+		return dialogue_breach(w, "a spare that asks for more than it can be promised");
+	more = reallocarray(h->texts, h->count + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	h->texts = more;
+	h->texts[h->count] = strndup(text, len);
+	if (!h->texts[h->count])
+		return -ENOMEM;
+	h->count++;
+	h->bytes += len;
+	worker_happens(w, WORKER_HELD);
+	return 0;
+}
+
+static void free_held(struct held *h)
+{
+	for (unsigned i = 0; i < h->count; i++)
+		free(h->texts[i]);
+	free(h->texts);
+}
+
+void dialogue_forget(struct umbel_worker *w)
+{
+	free_held(&w->held);
+	w->held = (struct held){0};
+}
+
+static void tell_slot(struct umbel_worker *w)
+{
+	if (!w->lacks_slot || w->is_spare || !w->is_libumbel)
+		return;
+	w->lacks_slot = false;
+	dialogue_reply(w, node_encode_slot(w->slot->number));
+}
+
+/* One that has been told to leave gets no answer (as in Node). */
+static int on_query(struct umbel_worker *w, const struct node_message *m, const char *text, size_t len)
+{
+	if (w->is_spare)
+		return hold(w, text, len);
+	if (!w->asked)
+		query_answer(w->cluster, w, m);
+	return 0;
+}
+
+void dialogue_release(struct umbel_worker *w)
+{
+	struct held h = w->held;
+
+	w->held = (struct held){0};
+	tell_slot(w);
+	for (unsigned i = 0; i < h.count; i++) {
+		struct node_message m;
+
+		if (node_decode(h.texts[i], strlen(h.texts[i]), &m) < 0)
+			continue; /* no memory: it was decoded before */
+		if (!w->asked && channel_is_open(&w->channel))
+			query_answer(w->cluster, w, &m);
+		node_message_finish(&m);
+	}
+	free_held(&h);
+}
+
 static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 {
 	struct node_message m;
@@ -235,9 +308,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		on_online(w);
 		break;
 	case NODE_QUERY:
-		/* One that has been told to leave gets no answer (as in Node). */
-		if (!w->asked)
-			query_answer(w->cluster, w, &m);
+		err = on_query(w, &m, text, len);
 		break;
 	case NODE_LISTENING:
 		on_listening(w, &m);
@@ -261,6 +332,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		handoff_open_lane(w);
 		if (m.wants_scoreboard)
 			handoff_open_board(w);
+		tell_slot(w);
 		break;
 	case NODE_UMBEL_READY:
 		on_ready(w, &m);

@@ -20,6 +20,10 @@ void dialogue_on_channel(uv_poll_t *poll, int status, int events);
 /* Handles all whole lines that were read. 0, or -EPROTO: the worker has been ended. */
 int dialogue_read_lines(struct umbel_worker *w);
 
+/* A spare has a slot now: it is told which, and what it has asked for is answered. */
+void dialogue_release(struct umbel_worker *w);
+void dialogue_forget(struct umbel_worker *w); /* what it has asked for */
+
 /* It broke the protocol: told as FAILED, and killed. -EPROTO. */
 int dialogue_breach(struct umbel_worker *w, const char *what);
 

@@ -50,6 +50,11 @@ static bool script_is_node(const char *path)
 	return shebang_is_node(line);
 }
 
+bool kind_can_be_held(enum kind kind)
+{
+	return kind == KIND_NODE || kind == KIND_CHANNEL || kind == KIND_INTERCEPT;
+}
+
 bool kind_is_node_itself(const char *path)
 {
 	char *real = realpath(path, NULL);

@@ -21,6 +21,9 @@ enum kind kind_of_program(const char *name, const char *path);
 const char *kind_name(enum kind kind);              /* "node" */
 int kind_from_name(const char *name, enum kind *ret); /* -EINVAL */
 
+/* Whether it asks us before it listens. */
+bool kind_can_be_held(enum kind kind);
+
 /* Whether that file is Node, and not a script that Node runs. */
 bool kind_is_node_itself(const char *path);
 

@@ -15,10 +15,21 @@ static const struct {
 } worker_table[STATES][WORKER_EVENTS] = {
     [WORKER(STARTING)] = {
         [WORKER_SERVES] = {true, {WORKER(READY), WORKER_TELL_READY}},
+        [WORKER_HELD] = {true, {WORKER(HELD), WORKER_HOLD}},
         [WORKER_LATE] = {true, {WORKER(STOPPING), WORKER_KILL}},
         [WORKER_ASK] = {true, {WORKER(DRAINING), WORKER_DRAIN}},
         [WORKER_DISMISS] = {true, {WORKER(STOPPING), WORKER_SIGNAL}},
         [WORKER_LEAVES] = {true, {WORKER(DRAINING), WORKER_LIMIT}},
+        [WORKER_END] = {true, {WORKER(STOPPING), WORKER_KILL}},
+        [WORKER_DIED] = {true, {WORKER(DEAD), WORKER_BURY}},
+    },
+    /* It has nothing to lose. */
+    [WORKER(HELD)] = {
+        [WORKER_RELEASE] = {true, {WORKER(STARTING), WORKER_NOTHING}},
+        [WORKER_LATE] = {true, {WORKER(STOPPING), WORKER_KILL}},
+        [WORKER_ASK] = {true, {WORKER(STOPPING), WORKER_KILL}},
+        [WORKER_DISMISS] = {true, {WORKER(STOPPING), WORKER_KILL}},
+        [WORKER_LEAVES] = {true, {WORKER(STOPPING), WORKER_KILL}},
         [WORKER_END] = {true, {WORKER(STOPPING), WORKER_KILL}},
         [WORKER_DIED] = {true, {WORKER(DEAD), WORKER_BURY}},
     },
@@ -182,8 +193,8 @@ uint32_t life_backoff_ms(unsigned ends, uint32_t chance)
 const char *life_worker_state(enum umbel_state state)
 {
 	static const char *const words[] = {
-	    [WORKER(STARTING)] = "starting", [WORKER(READY)] = "ready", [WORKER(DRAINING)] = "draining",
-	    [WORKER(STOPPING)] = "stopping", [WORKER(DEAD)] = "dead"};
+	    [WORKER(STARTING)] = "starting", [WORKER(HELD)] = "held",	  [WORKER(READY)] = "ready",
+	    [WORKER(DRAINING)] = "draining", [WORKER(STOPPING)] = "stopping", [WORKER(DEAD)] = "dead"};
 
 	return words[state];
 }
@@ -191,7 +202,8 @@ const char *life_worker_state(enum umbel_state state)
 const char *life_worker_event(enum worker_event event)
 {
 	static const char *const words[WORKER_EVENTS] = {
-	    [WORKER_SERVES] = "serves",   [WORKER_LATE] = "late",       [WORKER_ASK] = "ask",
+	    [WORKER_SERVES] = "serves",   [WORKER_HELD] = "held",       [WORKER_RELEASE] = "release",
+	    [WORKER_LATE] = "late",       [WORKER_ASK] = "ask",
 	    [WORKER_DISMISS] = "dismiss", [WORKER_LEAVES] = "leaves",   [WORKER_DRAINED] = "drained",
 	    [WORKER_OVERDUE] = "overdue", [WORKER_END] = "end at once", [WORKER_DIED] = "died"};
 
@@ -201,8 +213,8 @@ const char *life_worker_event(enum worker_event event)
 const char *life_worker_action(enum worker_action action)
 {
 	static const char *const words[WORKER_ACTIONS] = {
-	    [WORKER_NOTHING] = "",       [WORKER_TELL_READY] = "tell READY", [WORKER_DRAIN] = "drain",
-	    [WORKER_LIMIT] = "limit",    [WORKER_SIGNAL] = "stop signal",   [WORKER_KILL] = "SIGKILL",
+	    [WORKER_NOTHING] = "",       [WORKER_TELL_READY] = "tell READY", [WORKER_HOLD] = "hold",
+	    [WORKER_DRAIN] = "drain",    [WORKER_LIMIT] = "limit",    [WORKER_SIGNAL] = "stop signal",   [WORKER_KILL] = "SIGKILL",
 	    [WORKER_BURY] = "reap"};
 
 	return words[action];

@@ -13,6 +13,8 @@
 
 enum worker_event {
 	WORKER_SERVES,  /* it listened, or said so: it is ready */
+	WORKER_HELD,    /* a spare, about to listen */
+	WORKER_RELEASE, /* the same: it has a slot */
 	WORKER_LATE,    /* it was not ready in time */
 	WORKER_ASK,     /* it is to leave: drain, part, end */
 	WORKER_DISMISS, /* it is to leave, and only a signal tells it: it never spoke, or wants it so */
@@ -27,6 +29,7 @@ enum worker_event {
 enum worker_action {
 	WORKER_NOTHING,
 	WORKER_TELL_READY,
+	WORKER_HOLD,   /* it waits for a slot, for as long as it takes */
 	WORKER_DRAIN,  /* no new connections; say so to it; the grace begins */
 	WORKER_LIMIT,  /* no new connections; the grace begins */
 	WORKER_SIGNAL, /* no new connections; the stop signal; the grace begins unless it runs already */

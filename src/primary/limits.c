@@ -19,8 +19,7 @@ uint64_t limits_period_ms(unsigned workers)
 	return 1000 + 10ULL * workers; /* reading one costs about 10 us */
 }
 
-/* Which limit it is over, as a sentence; false: none. */
-static bool is_over(const struct umbel_worker *w, char *why, size_t size)
+bool limits_is_over(const struct umbel_worker *w, char *why, size_t size)
 {
 	const struct umbel_settings *s = &w->cluster->settings;
 	uint64_t age = worker_now_ms() - w->started_ms, bytes;
@@ -46,7 +45,7 @@ static bool recycle(struct slot *slot)
 	char why[96];
 
 	if (slot->state != SLOT_SERVING || slot->worker->state != UMBEL_STATE_READY || !slot->kept ||
-	    uv_now(&c->loop) < slot->due_ms || !is_over(slot->worker, why, sizeof(why)))
+	    uv_now(&c->loop) < slot->due_ms || !limits_is_over(slot->worker, why, sizeof(why)))
 		return false;
 	cluster_note(c, slot->number, "recycle", "pid %d is recycled: %s", (int)slot->worker->pid, why);
 	slot->recycling = true;
@@ -65,6 +64,7 @@ void limits_consider(struct cluster *c)
 	if (c->stopping || reload_is_running(c) ||
 	    (!s->recycle_bytes && !s->recycle_age_ms && !s->recycle_connections))
 		return;
+	spares_check_limits(c);
 	for (int i = 0; i < c->slot_count; i++)
 		now += c->slots[i]->recycling || c->slots[i]->leaving > 0;
 	for (int i = 0; i < c->slot_count && now < s->surge; i++)

@@ -4,12 +4,15 @@
 
 #include "umbel.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct cluster;
 struct slot;
 
 void limits_begin(struct umbel_worker *w);    /* from its start on */
+bool limits_is_over(const struct umbel_worker *w, char *why, size_t size); /* one of them, as a sentence */
 void limits_consider(struct cluster *c);      /* whether somebody is to be replaced now */
 void limits_put_off(struct slot *slot);       /* the successor died: not again at once */
 

@@ -84,6 +84,7 @@ static void finish(struct cluster *c)
 	if (again && !c->stopping)
 		reload_begin(c, 0, 0, NULL, NULL);
 	limits_consider(c);
+	spares_update(c); /* of the generation that serves now */
 }
 
 static bool is_kept(const struct slot *slot, const struct generation *g)

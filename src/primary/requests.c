@@ -51,6 +51,7 @@ int cluster_setup(struct cluster *c, const struct umbel_settings *s)
 		return err;
 	settings_finish(&c->settings);
 	c->settings = copy;
+	spares_renew(c);
 	return 0;
 }
 
@@ -119,6 +120,7 @@ int cluster_stop(struct cluster *c)
 	reload_stop(c);
 	for (int i = 0; i < c->slot_count; i++)
 		slot_retire(c->slots[i]);
+	spares_update(c);
 	if (again)
 		TAILQ_FOREACH (w, &c->workers, link)
 			worker_happens(w, WORKER_END);
@@ -129,6 +131,8 @@ int cluster_disconnect(struct cluster *c, struct umbel_worker *w)
 {
 	bool any = false;
 
+	if (w && w->is_spare)
+		spares_end(w);
 	for (int i = 0; i < c->slot_count; i++) {
 		struct slot *slot = c->slots[i];
 

@@ -271,7 +271,7 @@ void program_finish(struct program *p)
 static int is_primarys_own(const char *entry)
 {
 	static const char *const names[] = {"NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "NODE_CHANNEL_",
-					    "NODE_UNIQUE_ID=", "UMBEL_"};
+					    "NODE_UNIQUE_ID=", "NODE_APP_INSTANCE=", "UMBEL_"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(entry, names[i], strlen(names[i])) == 0)

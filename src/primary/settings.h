@@ -39,7 +39,7 @@ void program_finish(struct program *p);
 enum { ENVIRONMENT_MOST = 8 };
 
 /* The environment of a worker, a new vector: `base` without what belongs to the primary alone
- * (NOTIFY_SOCKET, WATCHDOG_*, LISTEN_*, NODE_CHANNEL_*, NODE_UNIQUE_ID, UMBEL_*), then each of `more`
+ * (NOTIFY_SOCKET, WATCHDOG_*, LISTEN_*, NODE_CHANNEL_*, NODE_UNIQUE_ID, NODE_APP_INSTANCE, UMBEL_*), then each of `more`
  * (vectors, at most ENVIRONMENT_MOST, each may be NULL), a later one replacing an earlier of its name. */
 int environment_build(char *const *base, char *const *const *more, size_t more_count, char ***ret);
 

@@ -14,18 +14,24 @@ static void happens(struct slot *slot, enum slot_event event);
 
 /* ---- starting ---- */
 
-static int start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
+static void set_deadline(struct slot *slot, struct umbel_worker *w)
 {
 	const struct umbel_settings *s = &slot->cluster->settings;
+
+	if (w->kind == KIND_NONE)
+		worker_deadline(w, DEADLINE_PROOF, s->min_up_ms);
+	else if (s->ready_ms && (slot->kept || reload_is_running(slot->cluster)))
+		worker_deadline(w, DEADLINE_READY, s->ready_ms);
+}
+
+static int start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
+{
 	struct umbel_worker *w;
 	int err = worker_start(slot, g, &w);
 
 	if (err)
 		return err;
-	if (w->kind == KIND_NONE)
-		worker_deadline(w, DEADLINE_PROOF, s->min_up_ms);
-	else if (s->ready_ms && (slot->kept || reload_is_running(slot->cluster)))
-		worker_deadline(w, DEADLINE_READY, s->ready_ms);
+	set_deadline(slot, w);
 	limits_begin(w);
 	slot->cluster->told_failed = false;
 	*ret = w;
@@ -54,6 +60,21 @@ static bool program_is_to_blame(int error)
 	return false;
 }
 
+/* False: there is none. */
+static bool start_spare(struct slot *slot)
+{
+	struct umbel_worker *w = spares_take(slot);
+
+	if (!w)
+		return false;
+	slot->worker = w;
+	slot->start_error = 0;
+	slot->cluster->told_failed = false;
+	set_deadline(slot, w);
+	spares_release(w); /* this last: it may be ready at once */
+	return true;
+}
+
 /* Without a process the slot has the same choices as after a death. */
 static void action_start(struct slot *slot)
 {
@@ -61,6 +82,8 @@ static void action_start(struct slot *slot)
 	struct cluster *c = slot->cluster;
 
 	slot->due_ms = 0;
+	if (start_spare(slot))
+		return;
 	slot->start_error = start(slot, slot->generation, &slot->worker);
 	if (slot->start_error == 0)
 		return;
@@ -287,6 +310,7 @@ void slot_worker_ready(struct umbel_worker *w)
 	if (!slot->next) /* else it serves, or waits for who is on trial */
 		worker_set_takes(w, true);
 	happens(slot, SLOT_READY);
+	spares_update(w->cluster);
 }
 
 void slot_worker_soaked(struct umbel_worker *w)
@@ -376,6 +400,11 @@ void slot_worker_dead(struct umbel_worker *w, const struct death *d)
 	struct cluster *c = w->cluster;
 	struct slot *slot = w->slot;
 
+	if (w->is_spare) {
+		spares_worker_dead(w, d);
+		cluster_worker_gone(c);
+		return;
+	}
 	reload_worker_dead(w, d); /* this first: who was who is not known afterwards */
 	if (w == slot->next)
 		successor_died(slot);

@@ -121,10 +121,13 @@ static int build_environment(struct start *start)
 	const struct umbel_settings *settings = &w->cluster->settings;
 	struct generation *g = w->generation;
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
-	char *own[] = {slot, id, number, instance, max_message, grace, w->kind == KIND_NONE ? NULL : channel,
-		       NULL};
+	/* A spare's slot is not known yet. */
+	bool has_slot = !w->is_spare, has_channel = w->kind != KIND_NONE;
+	char *own[] = {id, number, max_message, grace, has_channel ? channel : NULL, NULL};
+	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
 	char *const *more[] = {g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
+			       has_slot ? of_slot : NULL,
 			       w->kind == KIND_NODE ? node : NULL};
 	char **base = g->base ? g->base : environ, *preload = NULL;
 	int err;
@@ -262,6 +265,7 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 		return NULL;
 	w->cluster = c;
 	w->slot = slot;
+	w->is_spare = w->lacks_slot = slot->number == 0;
 	w->id = c->last_id + 1;
 	w->kind = kind;
 	w->takes = !c->settings.wait_ready;
@@ -285,6 +289,9 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	enum kind kind = KIND_NONE;
 	int ends[2], filter_to = -1, err = find_program(slot, &kind, s.path, sizeof(s.path));
 
+	if (!err && slot->number == 0 && !kind_can_be_held(kind))
+		err = reason_set(c->reason, -ENOTSUP, "a program of the kind '%s' cannot be held before it listens",
+				 kind_name(kind));
 	if (err)
 		return err;
 	s.argv = slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;

@@ -199,4 +199,5 @@ void cluster_slots_changed(struct cluster *c)
 	sharing_trim(c);
 	steering_update_all(c);
 	reload_consider(c);
+	spares_update(c);
 }

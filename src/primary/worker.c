@@ -35,6 +35,7 @@ static void unreference(struct umbel_worker *w)
 	generation_unref(w->generation);
 	accounts_finish(&w->accounts);
 	scoreboard_unmap(w->board);
+	dialogue_forget(w);
 	free(w);
 }
 
@@ -110,6 +111,13 @@ static void action_tell_ready(struct umbel_worker *w)
 	slot_worker_ready(w);
 }
 
+static void action_hold(struct umbel_worker *w)
+{
+	w->held_ms = worker_now_ms();
+	worker_no_deadline(w, DEADLINE_READY);
+	spares_worker_held(w);
+}
+
 static void action_limit(struct umbel_worker *w)
 {
 	take_no_more(w);
@@ -158,12 +166,17 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 {
 	static void (*const actions[WORKER_ACTIONS])(struct umbel_worker *) = {
 	    [WORKER_NOTHING] = action_nothing, [WORKER_TELL_READY] = action_tell_ready,
-	    [WORKER_DRAIN] = action_drain,     [WORKER_LIMIT] = action_limit,
-	    [WORKER_SIGNAL] = action_signal,   [WORKER_KILL] = action_kill,
-	    [WORKER_BURY] = action_bury,
+	    [WORKER_HOLD] = action_hold,       [WORKER_DRAIN] = action_drain,
+	    [WORKER_LIMIT] = action_limit,     [WORKER_SIGNAL] = action_signal,
+	    [WORKER_KILL] = action_kill,       [WORKER_BURY] = action_bury,
 	};
-	struct worker_step step = life_of_worker(w->state, event);
+	struct worker_step step;
 
+	if (w->is_spare && event == WORKER_SERVES) { /* it has nobody to serve yet */
+		w->serves = true;
+		event = WORKER_HELD;
+	}
+	step = life_of_worker(w->state, event);
 	w->state = step.next;
 	actions[step.action](w);
 }
@@ -300,6 +313,14 @@ void worker_part(struct umbel_worker *w)
 		worker_deadline(w, DEADLINE_PARTED, LAST_STEPS_MS);
 }
 
+void worker_tell_failed(struct umbel_worker *w, int error, const char *why)
+{
+	if (w->is_spare)
+		cluster_note(w->cluster, 0, "spare", "pid %d: %s", (int)w->pid, why);
+	else
+		events_add_failed(w->cluster->events, w, error, why);
+}
+
 static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struct death *d)
 {
 	struct queued_event *e;
@@ -310,7 +331,7 @@ static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struc
 
 		snprintf(why, sizeof(why), "cannot start %s: %s: %s", exec ? exec : "this program",
 			 w->exec_step, strerror(w->exec_error));
-		events_add_failed(w->cluster->events, w, -w->exec_error, why);
+		worker_tell_failed(w, -w->exec_error, why);
 		return;
 	}
 	e = events_add(w->cluster->events, UMBEL_EXIT, w, "", 0);

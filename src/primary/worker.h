@@ -53,6 +53,13 @@ struct counting {
 	bool is_whole; /* it was asked before it had any connection */
 };
 
+/* What a spare has asked for, and is answered when it has a slot. */
+struct held {
+	char **texts; /* internal messages */
+	unsigned count;
+	size_t bytes;
+};
+
 struct umbel_worker {
 	TAILQ_ENTRY(umbel_worker) link, dirty_link;
 	struct cluster *cluster;
@@ -67,6 +74,9 @@ struct umbel_worker {
 			       * predecessor of one on trial */
 	bool asked;           /* it, we or the user said: leave */
 	bool asked_by_us;
+	bool is_spare;        /* it has no slot yet (w->slot is a waiting place): spares.h */
+	bool lacks_slot;      /* it was one when it was started: nobody has told it its slot */
+	bool serves;          /* it said that it can, while it was one */
 	bool late;            /* killed because it was not ready in time */
 	bool broke;           /* killed because it broke the protocol, or could not be talked to */
 	bool killed;          /* by us */
@@ -84,7 +94,7 @@ struct umbel_worker {
 	bool reads_alone; /* it drains, and only it can take what is in some of its sockets */
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
-	uint64_t started_ms, ready_ms, drains_ms; /* of uv_hrtime() */
+	uint64_t started_ms, held_ms, ready_ms, drains_ms; /* of uv_hrtime() */
 	uint32_t chance;      /* any number: spreads its limits */
 	uint32_t seq;
 	void *data;
@@ -113,11 +123,15 @@ struct umbel_worker {
 	bool is_spare;        /* it has no slot yet */
 	struct pace pace;
 	struct counting counting;
+	struct held held;
 };
 
 /* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is
  * set. In start.c, as is worker_new(). */
 int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **ret);
+
+/* UMBEL_FAILED; of a spare a note: its end is nobody's failure. */
+void worker_tell_failed(struct umbel_worker *w, int error, const char *why);
 
 /* The one place where a state changes: looks the event up in the table and does what stands there. */
 void worker_happens(struct umbel_worker *w, enum worker_event event);

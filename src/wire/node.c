@@ -207,6 +207,7 @@ static enum node_type type_of(const json_t *tree)
 	    {"NODE_SOCKET_GET_COUNT", NODE_SOCKET_GET_COUNT},
 	    {"NODE_SOCKET_NOTIFY_CLOSE", NODE_SOCKET_NOTIFY_CLOSE},
 	    {"NODE_UMBEL_HELLO", NODE_UMBEL_HELLO},     {"NODE_UMBEL_LANE", NODE_UMBEL_LANE},
+	    {"NODE_UMBEL_SLOT", NODE_UMBEL_SLOT},
 	    {"NODE_UMBEL_SCOREBOARD", NODE_UMBEL_SCOREBOARD},
 	    {"NODE_UMBEL_READY", NODE_UMBEL_READY},     {"NODE_UMBEL_EXEC", NODE_UMBEL_EXEC},
 	    {"NODE_UMBEL_PRELOAD", NODE_UMBEL_PRELOAD}, {"NODE_UMBEL_DRAINED", NODE_UMBEL_DRAINED},
@@ -252,6 +253,9 @@ static int decode_fields(struct node_message *m)
 	case NODE_UMBEL_READY:
 		m->ready = !json_is_false(json_object_get(m->tree, "ready"));
 		return 0;
+	case NODE_UMBEL_SLOT:
+		err = get_small(m->tree, "slot", 1, INT_MAX, 0, &m->slot);
+		return err || m->slot == 0 ? -EINVAL : 0;
 	case NODE_UMBEL_PRELOAD:
 		return get_small(m->tree, "node", 0, INT_MAX, 0, &m->node_major);
 	case NODE_UMBEL_DONE: /* both have to be there */
@@ -418,6 +422,11 @@ char *node_encode_hello(int descriptors)
 char *node_encode_ready(bool ready)
 {
 	return dump(json_pack("{ss sb}", "cmd", "NODE_UMBEL_READY", "ready", ready));
+}
+
+char *node_encode_slot(int slot)
+{
+	return dump(json_pack("{ss si}", "cmd", "NODE_UMBEL_SLOT", "slot", slot));
 }
 
 char *node_encode_lane(void)

@@ -45,6 +45,7 @@ enum node_type {
 	NODE_SOCKET_GET_COUNT,    /* key: how many of that server's sockets have you open? */
 	NODE_SOCKET_NOTIFY_CLOSE, /* key: tell when none is left */
 	NODE_UMBEL_HELLO, /* worker to primary: I am libumbel's */
+	NODE_UMBEL_SLOT,  /* primary to worker that was a spare: your slot */
 	NODE_UMBEL_LANE,  /* primary to worker: your lane; came with it */
 	NODE_UMBEL_SCOREBOARD, /* primary to worker: your scoreboard; came with it */
 	NODE_UMBEL_READY, /* worker to primary: I am ready; `ready` false: I will say when I am */
@@ -86,6 +87,7 @@ struct node_message {
 	bool wants_scoreboard; /* of NODE_UMBEL_HELLO */
 	int descriptors;       /* of the same: connections that it may have at a time; 0: it does not say */
 	bool ready;            /* of NODE_UMBEL_READY */
+	int slot;              /* of NODE_UMBEL_SLOT */
 	int node_major;        /* of NODE_UMBEL_PRELOAD: 20; 0: unknown */
 	const char *step;      /* of NODE_UMBEL_EXEC */
 	int finished, open;    /* of NODE_UMBEL_DONE: since it said so last; those that it has now */
@@ -123,6 +125,7 @@ char *node_encode_lent_reply(int64_t ack, const char *key, bool is_udp, struct j
 			     uint32_t seq);
 char *node_encode_hello(int descriptors);
 char *node_encode_ready(bool ready);
+char *node_encode_slot(int slot);
 char *node_encode_lane(void);       /* wrapped: goes with a descriptor */
 char *node_encode_scoreboard(void); /* the same */
 

@@ -140,6 +140,9 @@ static int on_internal(struct self *s, const struct node_line *line, int *fd)
 	case NODE_SOCKET_NOTIFY_CLOSE:
 		on_sockets_awaited(s, m.key);
 		break;
+	case NODE_UMBEL_SLOT:
+		s->slot = m.slot;
+		break;
 	case NODE_UMBEL_LANE:
 		on_lane_given(s, fd);
 		break;

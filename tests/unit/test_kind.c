@@ -84,12 +84,24 @@ static void test_names(void **state)
 	assert_int_equal(kind_from_name("", &kind), -EINVAL);
 }
 
+/* What asks us before it listens. */
+static void test_held(void **state)
+{
+	(void)state;
+	assert_true(kind_can_be_held(KIND_NODE));
+	assert_true(kind_can_be_held(KIND_CHANNEL));
+	assert_true(kind_can_be_held(KIND_INTERCEPT));
+	assert_false(kind_can_be_held(KIND_LISTEN_FDS));
+	assert_false(kind_can_be_held(KIND_NONE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_scripts),
 	    cmocka_unit_test(test_real_name),
 	    cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,6 +228,25 @@ static void test_bad_messages(void **state)
 	}
 }
 
+/* A slot has a number from 1 on. */
+static void test_slot_message(void **state)
+{
+	static const char *const bad[] = {
+	    "{\"cmd\":\"NODE_UMBEL_SLOT\"}",		 "{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":0}",
+	    "{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":null}", "{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":-1}",
+	    "{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":\"1\"}"};
+	char *text = node_encode_slot(1024);
+	struct node_message m = decode(text);
+
+	(void)state;
+	assert_int_equal(m.type, NODE_UMBEL_SLOT);
+	assert_int_equal(m.slot, 1024);
+	node_message_finish(&m);
+	free(text);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(node_decode(bad[i], strlen(bad[i]), &m), -EINVAL);
+}
+
 /* Readiness, and what a preload says. */
 static void test_own_messages(void **state)
 {
@@ -245,6 +264,7 @@ static void test_own_messages(void **state)
 	    {"{\"cmd\":\"NODE_UMBEL_DRAINED\"}", NODE_UMBEL_DRAINED, false},
 	    {"{\"cmd\":\"NODE_UMBEL_HELLO\",\"version\":1}", NODE_UMBEL_HELLO, false},
 	    {"{\"cmd\":\"NODE_UMBEL_DONE\",\"count\":0,\"open\":0}", NODE_UMBEL_DONE, false},
+	    {"{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":1}", NODE_UMBEL_SLOT, false},
 	    /* A worker has nothing to say with these, and names are whole. */
 	    {NODE_DRAIN_TEXT, NODE_UNKNOWN, false},
 	    {NODE_COUNT_TEXT, NODE_UNKNOWN, false},
@@ -422,6 +442,7 @@ static void test_encode(void **state)
 		    "{\"cmd\":\"NODE_CLUSTER\",\"errno\":-98,\"key\":\"k\",\"ack\":1,\"data\":null,\"seq\":0,"
 		    "\"lane\":3}");
 	expect_text(node_encode_ready(true), "{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":true}");
+	expect_text(node_encode_slot(3), "{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":3}");
 	expect_text(node_encode_ready(false), "{\"cmd\":\"NODE_UMBEL_READY\",\"ready\":false}");
 	len = node_write_newconn(line, sizeof(line), "\"k\"", 9);
 	assert_int_equal(len, strlen(line));
@@ -443,6 +464,7 @@ int main(void)
 	    cmocka_unit_test(test_odd_numbers),  cmocka_unit_test(test_odd_addresses),
 	    cmocka_unit_test(test_unknown_is_dropped),
 	    cmocka_unit_test(test_own_messages),
+	    cmocka_unit_test(test_slot_message),
 	    cmocka_unit_test(test_done), cmocka_unit_test(test_ready_there_and_back),
 	    cmocka_unit_test(test_hello),        cmocka_unit_test(test_scoreboard),
 	    cmocka_unit_test(test_options),      cmocka_unit_test(test_encode),

@@ -148,7 +148,7 @@ static void test_environment(void **state)
 	char *base[] = {"PATH=/bin",          "NODE_UNIQUE_ID=3", "NODE_CHANNEL_FD=3",
 			"LISTEN_FDS=1",       "UMBEL_SLOT=9",     "NOTIFY_SOCKET=/x",
 			"WATCHDOG_USEC=1",    "NODE_ENV=test",    "LISTENER=kept",
-			"NODE_UNIQUE_IDS=ok", NULL};
+			"NODE_UNIQUE_IDS=ok", "NODE_APP_INSTANCE=4", NULL};
 	char *first[] = {"NODE_ENV=production", "X=1", NULL}, *second[] = {"X=2", "UMBEL_SLOT=1", NULL};
 	char *const *more[] = {first, NULL, second};
 	char **got;
@@ -162,6 +162,7 @@ static void test_environment(void **state)
 	assert_string_equal(value_of(got, "LISTENER="), "kept");
 	assert_string_equal(value_of(got, "NODE_UNIQUE_IDS="), "ok");
 	assert_null(value_of(got, "NODE_UNIQUE_ID="));
+	assert_null(value_of(got, "NODE_APP_INSTANCE="));
 	assert_null(value_of(got, "NODE_CHANNEL_FD="));
 	assert_null(value_of(got, "LISTEN_FDS="));
 	assert_null(value_of(got, "NOTIFY_SOCKET="));
