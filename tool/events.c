@@ -39,8 +39,12 @@ static void say_of(struct run *r, const struct umbel_worker *w, bool good, const
 {
 	struct colours c = colours(r->out);
 
-	output_printf(r->out, "%sumbel:%s slot %d pid %d %s%s%s\n", c.name, c.off, umbel_worker_slot(w),
-		      (int)umbel_worker_pid(w), good ? c.good : c.bad, text, c.off);
+	char who[32] = "spare";
+
+	if (umbel_worker_slot(w))
+		snprintf(who, sizeof(who), "slot %d", umbel_worker_slot(w));
+	output_printf(r->out, "%sumbel:%s %s pid %d %s%s%s\n", c.name, c.off, who, (int)umbel_worker_pid(w),
+		      good ? c.good : c.bad, text, c.off);
 }
 
 static void join_command(const struct run *r, char *text, size_t size)
@@ -103,6 +107,14 @@ static void record_exit(struct run *r, const struct umbel_event *e, const char *
 
 /* ---- events ---- */
 
+static void make_prefix(const struct umbel_worker *w, char *out, size_t size)
+{
+	if (umbel_worker_slot(w))
+		snprintf(out, size, "[%d] ", umbel_worker_slot(w));
+	else
+		snprintf(out, size, "[spare] ");
+}
+
 static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct run *r = data;
@@ -110,7 +122,7 @@ static void on_fork(struct umbel *u, const struct umbel_event *e, void *data)
 	char prefix[32];
 
 	r->any_started = true;
-	snprintf(prefix, sizeof(prefix), "[%d] ", umbel_worker_slot(e->worker));
+	make_prefix(e->worker, prefix, sizeof(prefix));
 	if (p) {
 		p->out = pipe_open(r->out, private_take_stdio(e->worker, 1), prefix, NULL, &p->out);
 		p->err = pipe_open(r->err, private_take_stdio(e->worker, 2), prefix, &p->tail, &p->err);
@@ -148,8 +160,14 @@ static void on_ready(struct umbel *u, const struct umbel_event *e, void *data)
 {
 	struct watched *p = *umbel_worker_data(e->worker);
 
-	if (p)
+	char prefix[32];
+
+	if (p) {
 		p->was_ready = true;
+		make_prefix(e->worker, prefix, sizeof(prefix)); /* it was a spare until now, perhaps */
+		pipe_rename(p->out, prefix);
+		pipe_rename(p->err, prefix);
+	}
 	tell(data, e);
 }
 
@@ -197,6 +215,8 @@ static void note_bad_end(struct run *r, const struct umbel_event *e, const char 
 	const struct watched *p = *umbel_worker_data(e->worker);
 	bool ready = p && p->was_ready;
 
+	if (umbel_worker_slot(e->worker) == 0)
+		return; /* nobody's failure */
 	snprintf(r->last_error, sizeof(r->last_error), "the last one %s%s", how,
 		 e->exit.code == 0 && !ready ? " without ever listening: umbel is for servers" : "");
 	if (p)
@@ -211,15 +231,20 @@ static void on_exit_event(struct umbel *u, const struct umbel_event *e, void *da
 		     e->exit.signal == umbel_settings(u)->stop_signal);
 	char text[160];
 
+	left |= e->exit.asked && umbel_worker_slot(e->worker) == 0; /* a spare that is not wanted any more is killed */
 	r->any_ran = true;
 	drain_pipes(e->worker); /* its last words before its end */
 	describe_exit(e, left, text, sizeof(text));
 	if (!left)
 		note_bad_end(r, e, text);
 	say_of(r, e->worker, left, text);
-	report_note_exit(&r->report, umbel_worker_slot(e->worker), text,
-			 !e->exit.asked && e->exit.code != 0 && !is_wanted_code(r, e->exit.code));
-	record_exit(r, e, text);
+	if (umbel_worker_slot(e->worker))
+		report_note_exit(&r->report, umbel_worker_slot(e->worker), text,
+				 !e->exit.asked && e->exit.code != 0 && !is_wanted_code(r, e->exit.code));
+	if (umbel_worker_slot(e->worker) || !e->exit.asked)
+		record_exit(r, e, text);
+	else
+		tell(r, e); /* a spare that was not wanted any more */
 }
 
 static void on_gone(struct umbel *u, const struct umbel_event *e, void *data)
@@ -243,7 +268,7 @@ static int count_workers(const struct umbel *u)
 	int count = 0;
 
 	while ((w = umbel_next(u, w ? umbel_worker_id(w) : 0)))
-		count++;
+		count += umbel_worker_slot(w) > 0;
 	return count;
 }
 
@@ -260,6 +285,8 @@ static void on_note(int slot, const char *what, const char *text, void *data)
 		r->last_tail.count = 0; /* who ends from now on may be its reason */
 	if (slot)
 		snprintf(line, sizeof(line), "slot %d: %s", slot, text);
+	else if (strcmp(what, "spare") == 0)
+		snprintf(line, sizeof(line), "spare %s", text);
 	else
 		snprintf(line, sizeof(line), "%s: %s", what, text);
 	if (strcmp(what, "failed") == 0)

@@ -19,6 +19,7 @@ enum {
 	LINE_BYTES = 1 << 20,  /* a longer line comes out in pieces */
 	READ_BYTES = 65536,
 	LAST_WORDS_MS = 1000,
+	PREFIX_MOST = 32,
 };
 
 struct worker_pipe {
@@ -30,7 +31,7 @@ struct worker_pipe {
 	int fd;
 	char *line;
 	size_t len, size;
-	char prefix[];
+	char prefix[PREFIX_MOST];
 };
 
 struct output {
@@ -333,17 +334,23 @@ static void pipes_pause(struct output *o, bool pause)
 	}
 }
 
+void pipe_rename(struct worker_pipe *p, const char *prefix)
+{
+	if (p)
+		snprintf(p->prefix, sizeof(p->prefix), "%s", prefix);
+}
+
 struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct tail *tail,
 			      struct worker_pipe **owner)
 {
-	struct worker_pipe *p = calloc(1, sizeof(*p) + strlen(prefix) + 1);
+	struct worker_pipe *p = calloc(1, sizeof(*p));
 
 	if (!p || uv_poll_init(to->loop, &p->poll, fd) < 0) {
 		free(p);
 		fd_close(&fd);
 		return NULL;
 	}
-	strcpy(p->prefix, prefix);
+	pipe_rename(p, prefix);
 	p->to = to;
 	p->owner = owner;
 	p->tail = tail;

@@ -20,11 +20,12 @@ void output_write(struct output *o, const char *text, size_t len);
 void output_printf(struct output *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool output_is_terminal(const struct output *o);
 
-/* A worker's stdout or stderr, fd taken: its whole lines go to `to`, `prefix` (copied) in front, and to
+/* A worker's stdout or stderr, fd taken: its whole lines go to `to`, `prefix` (copied, at most 31 bytes) in front, and to
  * `tail` (NULL: none). It ends by itself with its writers, or with pipe_close(). */
 struct worker_pipe;
 struct worker_pipe *pipe_open(struct output *to, int fd, const char *prefix, struct tail *tail,
 			      struct worker_pipe **owner);
+void pipe_rename(struct worker_pipe *p, const char *prefix); /* of the lines to come; NULL is fine */
 void pipe_drain(struct worker_pipe *p); /* what is there now, for instance before its death is told */
 void pipe_close(struct worker_pipe *p); /* NULL is fine */
 

@@ -48,6 +48,15 @@ static void print_worker(const json_t *w)
 	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));
 }
 
+static void print_spare(const json_t *w)
+{
+	char up[32];
+
+	print_time(json_number_value(json_object_get(w, "uptime_s")), up, sizeof(up));
+	printf("%4s %8lld  %-8s %4lld %9s %6s %6.1fM  spare\n", "-", number(w, "pid"), text(w, "state"),
+	       number(w, "generation"), up, "", (double)number(w, "rss_bytes") / (1 << 20));
+}
+
 /* Only those that their workers do not show: nobody is there. */
 static void print_slot(const json_t *slot)
 {
@@ -173,6 +182,8 @@ static void print_status(const json_t *status)
 	       "CPU", "MEMORY", "RESTARTS", "HANDED", "QUEUED", "LAST EXIT");
 	json_array_foreach (json_object_get(status, "workers"), i, each)
 		print_worker(each);
+	json_array_foreach (json_object_get(status, "spares"), i, each)
+		print_spare(each);
 	json_array_foreach (json_object_get(status, "slots"), i, each)
 		print_slot(each);
 }
