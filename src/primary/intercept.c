@@ -215,6 +215,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	if (w->is_spare) {
 		if (x->held_count < HELD_MOST)
 			x->held[x->held_count++] = *call;
+		worker_happens(w, WORKER_HELD);
 		return;
 	}
 	if (!side)

@@ -3,6 +3,7 @@
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/generation.h"
+#include "primary/intercept.h"
 #include "primary/limits.h"
 #include "primary/worker.h"
 
@@ -211,6 +212,7 @@ void spares_release(struct umbel_worker *w)
 		     w->state == UMBEL_STATE_HELD ? "" : ", it is still booting");
 	worker_happens(w, WORKER_RELEASE);
 	dialogue_release(w);
+	intercept_release(w);
 	if (w->serves)
 		worker_happens(w, WORKER_SERVES);
 	/* At once: whatever else is to be done in this turn, a process to be forked among it, takes longer. */

@@ -120,7 +120,6 @@ struct umbel_worker {
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
 	struct intercept *intercept; /* NULL: its calls are its own */
-	bool is_spare;        /* it has no slot yet */
 	struct pace pace;
 	struct counting counting;
 	struct held held;
