@@ -43,7 +43,7 @@ static int check_sizes(void)
 }
 
 /* What the notification descriptor waits for is a lock, or the other thread's next step: a signal of ours may come
- * between, and then nothing was done. */
+ * between, and then nothing was done. A call that was answered is EINPROGRESS until its thread has run, then gone. */
 static int control(int notify, unsigned long request, void *argument)
 {
 	int result;
@@ -51,7 +51,9 @@ static int control(int notify, unsigned long request, void *argument)
 	do
 		result = ioctl(notify, request, argument);
 	while (result < 0 && errno == EINTR);
-	return result < 0 ? -errno : result;
+	if (result < 0)
+		return errno == EINPROGRESS ? -ENOENT : -errno;
+	return result;
 }
 
 /* ---- the call ---- */
