@@ -1,0 +1,152 @@
+/* Programs that bind what nobody is to share, or bind much, or wrongly.
+ *
+ *     binds errors PORT BUSY   calls that fail, BUSY is somebody else's port: says what each answered, and ends
+ *     binds free               port 0: says which it got, and answers there with its pid
+ *     binds unix PATH          a unix socket, likewise
+ *     binds udp PORT           answers datagrams with its pid
+ *     binds many PORT COUNT    so many addresses, 127.1.0.1 and so on, as fast as it can; serves the first */
+#include "plain.h"
+
+#include <netinet/tcp.h>
+#include <sys/un.h>
+
+static void say(const char *what, int result)
+{
+	printf("%s: %s\n", what, result < 0 ? strerrorname_np(errno) : "0");
+}
+
+static int try_bind(int fd, const char *host, const char *port)
+{
+	struct sockaddr_storage address;
+	socklen_t length = plain_address(host, port, &address);
+
+	return bind(fd, (struct sockaddr *)&address, length);
+}
+
+static void errors(const char *port, const char *busy)
+{
+	int v4 = plain_socket("0.0.0.0", SOCK_STREAM, 0), v6 = plain_socket("::", SOCK_STREAM, 0);
+	int other = plain_socket("0.0.0.0", SOCK_STREAM, 0), pipes[2];
+	struct sockaddr_storage address;
+	struct sockaddr_in name;
+	socklen_t length = sizeof(name);
+
+	if (pipe(pipes) < 0)
+		plain_fail("pipe");
+	plain_address("0.0.0.0", port, &address);
+	say("a busy port", try_bind(v4, "0.0.0.0", busy));
+	say("an address of nobody", try_bind(v4, "192.0.2.1", port));
+	say("no descriptor", try_bind(-1, "0.0.0.0", port));
+	say("no such descriptor", try_bind(999, "0.0.0.0", port));
+	say("a pipe", try_bind(pipes[0], "0.0.0.0", port));
+	say("too short", bind(v4, (struct sockaddr *)&address, 4));
+	say("nothing", bind(v4, (struct sockaddr *)&address, 0));
+	say("too long", bind(v4, (struct sockaddr *)&address, 4096));
+	say("no memory there", bind(v4, (struct sockaddr *)8, sizeof(struct sockaddr_in)));
+	say("the wrong family", try_bind(v6, "0.0.0.0", port));
+	say("the other wrong family", try_bind(v4, "::", port));
+	say("a pipe listens", listen(pipes[0], 5));
+	say("nobody listens", listen(-1, 5));
+	say("bound", try_bind(v4, "0.0.0.0", port));
+	say("bound again", try_bind(v4, "0.0.0.0", port));
+	say("its name", getsockname(v4, (struct sockaddr *)&name, &length));
+	printf("%s\n", name.sin_port == htons((uint16_t)atoi(port)) ? "as asked" : "not as asked");
+	say("listens", listen(v4, 5));
+	say("listens again", listen(v4, -1));
+	say("listens without an address", listen(other, 5));
+	say("bound while it listens", try_bind(v4, "0.0.0.0", port));
+}
+
+static void serve(int listener)
+{
+	char request[4096];
+	int fd;
+
+	fflush(stdout);
+	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		plain_answer(fd, request, sizeof(request), getpid());
+	plain_fail("accept");
+}
+
+static void a_free_port(void)
+{
+	int listener = plain_listener("127.0.0.1", "0");
+	struct sockaddr_in name;
+	socklen_t length = sizeof(name);
+
+	if (getsockname(listener, (struct sockaddr *)&name, &length) < 0)
+		plain_fail("getsockname");
+	printf("%d has port %d\n", (int)getpid(), ntohs(name.sin_port));
+	serve(listener);
+}
+
+static void a_unix_socket(const char *path)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(name.sun_path, sizeof(name.sun_path), "%s", path);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&name, sizeof(name)) < 0)
+		plain_fail("bind");
+	plain_listen(listener);
+	printf("%d has %s\n", (int)getpid(), path);
+	serve(listener);
+}
+
+static void udp(const char *port)
+{
+	int fd = plain_socket("127.0.0.1", SOCK_DGRAM, 0);
+	struct sockaddr_storage from;
+	char text[64];
+
+	plain_bind(fd, "127.0.0.1", port);
+	printf("%d has udp\n", (int)getpid());
+	fflush(stdout);
+	for (;;) {
+		socklen_t length = sizeof(from);
+		ssize_t n = recvfrom(fd, text, sizeof(text), 0, (struct sockaddr *)&from, &length);
+
+		if (n < 0)
+			plain_fail("recvfrom");
+		n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+		sendto(fd, text, (size_t)n, 0, (struct sockaddr *)&from, length);
+	}
+}
+
+static void many(const char *port, int count)
+{
+	int first = -1;
+
+	for (int i = 1; i <= count; i++) {
+		char host[32];
+		int fd;
+
+		snprintf(host, sizeof(host), "127.1.0.%d", i);
+		fd = plain_socket(host, SOCK_STREAM, 0);
+		plain_bind(fd, host, port);
+		if (first < 0)
+			first = fd;
+	}
+	printf("%d has bound %d\n", (int)getpid(), count);
+	plain_listen(first);
+	serve(first);
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (strcmp(mode, "errors") == 0 && argc > 3)
+		errors(argv[2], argv[3]);
+	else if (strcmp(mode, "free") == 0)
+		a_free_port();
+	else if (strcmp(mode, "unix") == 0 && argc > 2)
+		a_unix_socket(argv[2]);
+	else if (strcmp(mode, "udp") == 0 && argc > 2)
+		udp(argv[2]);
+	else if (strcmp(mode, "many") == 0 && argc > 3)
+		many(argv[2], atoi(argv[3]));
+	else
+		return 2;
+	return 0;
+}
