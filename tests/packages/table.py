@@ -27,7 +27,13 @@ port, file or descriptor is left. Rows that say "does not work" are tested too: 
 
 """
 
-GROUPS = {"test_packages": "## Packages from npm", "test_tutorials": """## Tutorials
+GROUPS = {"test_any_language": """## Any language
+
+Servers that know nothing of umbel, run as they are started everywhere; the sources are in
+[plain](../tests/programs/plain). Each row is `umbel run -n 3 -- php -S ...` and so on, as root and as a user without
+any right: three workers on one port, all of them used; `ab -c 32 -n 20000` without a failed request; the stop ends
+with status 0, and no process, port, file or descriptor is left. Versions are Debian's. `make test` runs some of them
+too ([test_intercept_programs.py](../tests/scenario/test_intercept_programs.py)).""", "test_packages": "## Packages from npm", "test_tutorials": """## Tutorials
 
 Programs in the manner of the Node documentation and of tutorials on `cluster`, which fork where
 `cluster.isPrimary`, or `isMaster`, is true, and serve where it is not. Under umbel only the latter runs."""}
@@ -39,6 +45,10 @@ def first_line(command):
 
 
 def versions(package):
+    """Of a package of npm, or of one of Debian's: deb:NAME."""
+    if package and package.startswith("deb:"):
+        found = first_line(["dpkg-query", "-W", "-f", "${Version}", package.removeprefix("deb:")])
+        return found or "-"
     return json.loads((HERE / "node_modules" / package / "package.json").read_text())["version"] if package else "-"
 
 
@@ -75,7 +85,8 @@ def write(report, path, umbel):
     how = (f"{date.today()}, Node {first_line(['node', '--version'])}, {platform.system()} {platform.machine()}, "
            f"{first_line([umbel, 'version'])}.")
     parts = [HEAD.format(how=how)]
-    for group, programs in groups.items():
+    for group in (g for g in GROUPS if g in groups):
+        programs = groups[group]
         parts.append(f"{GROUPS[group]}\n\n| program | version | what was checked | result | remark |\n"
                      "|---|---|---|---|---|\n")
         parts += [line(program, tests) + "\n" for program, tests in programs.items()]

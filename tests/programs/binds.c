@@ -4,10 +4,12 @@
  *     binds free               port 0: says which it got, and answers there with its pid
  *     binds unix PATH          a unix socket, likewise
  *     binds udp PORT           answers datagrams with its pid
- *     binds many PORT COUNT    so many addresses, 127.1.0.1 and so on, as fast as it can; serves the first */
+ *     binds many PORT COUNT    so many addresses, 127.1.0.1 and so on, as fast as it can; serves the first
+ *     binds alarmed PORT COUNT the same, with a signal every 0.2 ms that it handles */
 #include "plain.h"
 
-#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 static void say(const char *what, int result)
@@ -113,10 +115,24 @@ static void udp(const char *port)
 	}
 }
 
-static void many(const char *port, int count)
+static void on_alarm(int number)
+{
+}
+
+static void set_alarm(suseconds_t every_us)
+{
+	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+	struct itimerval timer = {{0, every_us}, {0, every_us}};
+
+	if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &timer, NULL) < 0)
+		plain_fail("setitimer");
+}
+
+static void many(const char *port, int count, suseconds_t alarm_every_us)
 {
 	int first = -1;
 
+	set_alarm(alarm_every_us);
 	for (int i = 1; i <= count; i++) {
 		char host[32];
 		int fd;
@@ -127,6 +143,7 @@ static void many(const char *port, int count)
 		if (first < 0)
 			first = fd;
 	}
+	set_alarm(0);
 	printf("%d has bound %d\n", (int)getpid(), count);
 	plain_listen(first);
 	serve(first);
@@ -145,7 +162,9 @@ int main(int argc, char **argv)
 	else if (strcmp(mode, "udp") == 0 && argc > 2)
 		udp(argv[2]);
 	else if (strcmp(mode, "many") == 0 && argc > 3)
-		many(argv[2], atoi(argv[3]));
+		many(argv[2], atoi(argv[3]), 0);
+	else if (strcmp(mode, "alarmed") == 0 && argc > 3)
+		many(argv[2], atoi(argv[3]), 200);
 	else
 		return 2;
 	return 0;

@@ -45,7 +45,7 @@ def nginx(port, directory):
 
 
 def page(directory):
-    (directory / "index.html").write_text("a page\n")
+    (directory / "index.html").write_text("0\n")
     return directory
 
 
@@ -67,7 +67,7 @@ PLAIN = {
         deb="puma"),
     "java, com.sun.net.httpserver": Plain(["java", "javac"], java, deb="default-jdk-headless"),
     "node, `--share intercept`": Plain(
-        ["node"], lambda port, _: ["node", PROGRAMS / "app.js", port], options=("--share", "intercept"),
+        ["node"], lambda port, _: ["node", FILES / "server.js", port], options=("--share", "intercept"),
         remark="By itself umbel runs it as a Node worker"),
     "busybox httpd": Plain(
         ["busybox"], lambda port, directory: ["busybox", "httpd", "-f", "-p", port, "-h", page(directory)],

@@ -229,3 +229,12 @@ def test_stopped_while_it_waits_for_an_answer(app, port):
         os.kill(run.pid, signal.SIGCONT)
     assert ready(run, 2) == pids
     assert set(answered_by(port)) == set(pids.values())
+
+
+def test_signals_while_it_waits_for_an_answer(app, port):
+    """Handlers run, and the call is answered all the same."""
+    run = app(BINDS, "alarmed", port, 50, workers=2, wait=False)
+    run.wait_for(r"\d+ has bound 50", timeout=30, count=2)
+    pids = ready(run, 2)
+    assert not run.find("bind: ")
+    assert set(answered_by(port, host="127.1.0.1")) == set(pids.values())
