@@ -19,6 +19,14 @@ int private_set_share(struct umbel *u, const char *share)
 	return kind_from_name(share, &u->cluster->kind);
 }
 
+void private_kind_info(const struct umbel *u, struct umbel_kind_info *ret)
+{
+	const struct umbel_worker *w = TAILQ_LAST(&u->cluster->workers, workers);
+
+	ret->share = kind_name(w ? w->kind : u->cluster->kind);
+	ret->why = w ? w->kind_why : "no worker is there";
+}
+
 int private_check_program(struct umbel *u)
 {
 	const struct umbel_settings *s = &u->cluster->settings;

@@ -9,8 +9,14 @@ struct uv_loop_s;
 /* umbel_open() without a look at the environment: the command is always the primary. */
 int private_open_primary(int argc, char **argv, struct umbel **ret);
 
-/* "auto", "node", "channel", "none"; for workers started from now on. -EINVAL: another word. */
+/* "auto", "node", "channel", "intercept", "listen-fds", "none"; for workers started from now on. -EINVAL: another word. */
 int private_set_share(struct umbel *u, const char *share);
+
+/* How workers get their sockets, and why so: of the one that was started last. Constants. */
+struct umbel_kind_info {
+	const char *share, *why; /* "intercept", "npm is a launcher: ..." */
+};
+void private_kind_info(const struct umbel *u, struct umbel_kind_info *ret);
 
 /* What exec stands for, as a worker would be started: 0, or -errno with a reason. */
 int private_check_program(struct umbel *u);

@@ -35,7 +35,10 @@ static void default_name(struct run *r)
 
 enum { NAME = 1, SHARE, ENV, GRACE, READY_TIMEOUT, SOAK, MIN_UPTIME, LAME_DUCK, AGE, MEMORY, CONNECTIONS,
        MAX_FAILURES, RESTART, STOP_CODES, STOP_SIGNAL, SURGE, SIGNAL_FIRST, SHUTDOWN_MESSAGE, WAIT_READY,
-       NO_PRELOAD, WHEN_EMPTY, POLICY, MAX_CONNECTIONS, LISTEN, PASS_FD, CWD, USER, GROUP };
+       NO_PRELOAD, WHEN_EMPTY, POLICY, MAX_CONNECTIONS, LISTEN, PASS_FD, CWD, USER, GROUP, NO_SHARE,
+       SHARE_UDP, SPARES, READY_CMD, READY_URL, READY_AFTER, LINGER };
+
+enum { SPARES_MOST = 64 };
 
 static const struct option options[] = {
     {"workers", required_argument, NULL, 'n'},
@@ -48,11 +51,17 @@ static const struct option options[] = {
     {"policy", required_argument, NULL, POLICY},
     {"max-connections", required_argument, NULL, MAX_CONNECTIONS},
     {"listen", required_argument, NULL, LISTEN},
+    {"no-share", required_argument, NULL, NO_SHARE},
+    {"share-udp", no_argument, NULL, SHARE_UDP},
     {"pass-fd", required_argument, NULL, PASS_FD},
+    {"spares", required_argument, NULL, SPARES},
     {"grace", required_argument, NULL, GRACE},
     {"when-empty", required_argument, NULL, WHEN_EMPTY},
     {"ready-timeout", required_argument, NULL, READY_TIMEOUT},
     {"wait-ready", no_argument, NULL, WAIT_READY},
+    {"ready-cmd", required_argument, NULL, READY_CMD},
+    {"ready-url", required_argument, NULL, READY_URL},
+    {"ready-after", required_argument, NULL, READY_AFTER},
     {"soak", required_argument, NULL, SOAK},
     {"surge", required_argument, NULL, SURGE},
     {"min-uptime", required_argument, NULL, MIN_UPTIME},
@@ -62,6 +71,7 @@ static const struct option options[] = {
     {"stop-signal", required_argument, NULL, STOP_SIGNAL},
     {"signal-first", no_argument, NULL, SIGNAL_FIRST},
     {"shutdown-with-message", no_argument, NULL, SHUTDOWN_MESSAGE},
+    {"linger", required_argument, NULL, LINGER},
     {"lame-duck", required_argument, NULL, LAME_DUCK},
     {"recycle-memory", required_argument, NULL, MEMORY},
     {"max-memory-restart", required_argument, NULL, MEMORY}, /* PM2's name */
@@ -80,6 +90,10 @@ static int time_option(struct run *r, int option, const char *name, const char *
 		return set_duration(name, value, &s->grace_ms);
 	case READY_TIMEOUT:
 		return set_duration(name, value, &s->ready_ms);
+	case READY_AFTER:
+		return set_duration(name, value, &s->ready_after_ms);
+	case LINGER:
+		return set_duration(name, value, &s->linger_ms);
 	case SOAK:
 		return set_duration(name, value, &s->soak_ms);
 	case MIN_UPTIME:
@@ -104,6 +118,10 @@ static int number_option(struct run *r, int option, const char *name, const char
 		return complain("--%s %s: it must be a size such as 300M, 2G", name, value);
 	case CONNECTIONS:
 		return set_number(name, value, UINT32_MAX, &s->recycle_connections);
+	case SPARES:
+		status = set_number(name, value, SPARES_MOST, &number);
+		s->spares = (uint32_t)number;
+		return status;
 	default:
 		status = set_number(name, value, UINT32_MAX, &number);
 		s->max_failures = (uint32_t)number;
@@ -126,6 +144,9 @@ static int flag_option(struct run *r, int option)
 	case WAIT_READY:
 		s->wait_ready = true;
 		break;
+	case SHARE_UDP:
+		s->share_udp = true;
+		break;
 	default:
 		s->node_preload = false;
 	}
@@ -139,6 +160,8 @@ static int listen_option(struct run *r, int option, char *value)
 		return set_policy(r, value);
 	case MAX_CONNECTIONS:
 		return set_max_connections(r, value);
+	case NO_SHARE:
+		return set_no_share(r, value);
 	default:
 		return set_listen(r, value);
 	}
@@ -174,7 +197,12 @@ static int one_option(struct run *r, int option, const char *name, char *value)
 	case POLICY:
 	case MAX_CONNECTIONS:
 	case LISTEN:
+	case NO_SHARE:
 		return listen_option(r, option, value);
+	case READY_CMD:
+		return set_ready_command(r, value);
+	case READY_URL:
+		return set_ready_url(r, value);
 	case ENV:
 	case CWD:
 	case USER:
@@ -197,10 +225,12 @@ static int one_option(struct run *r, int option, const char *name, char *value)
 	case MEMORY:
 	case CONNECTIONS:
 	case MAX_FAILURES:
+	case SPARES:
 		return number_option(r, option, name, value);
 	case SHUTDOWN_MESSAGE:
 	case SIGNAL_FIRST:
 	case WAIT_READY:
+	case SHARE_UDP:
 	case NO_PRELOAD:
 		return flag_option(r, option);
 	default:
@@ -244,14 +274,20 @@ const char options_help[] =
     "runs PROGRAM as N workers that share its ports, in the foreground\n"
     "    -n, --workers N|max|0|-K   workers: a number; max or 0: one for each CPU; -K: max less K\n"
     "    --name NAME                name of the app (default: of the script or program)\n"
-    "    --share HOW                auto, node, channel, none (default auto)\n"
+    "    --share HOW                how it gets its sockets: node or channel, it asks for them;\n"
+    "                               intercept, at its bind(); listen-fds, at its start; none, it does\n"
+    "                               not (default auto: node for Node, else intercept)\n"
+    "    --no-share ADDRESS         one that is not shared at bind(); may be repeated\n"
+    "    --share-udp                at bind() udp is shared, too\n"
+    "    --spares N                 workers that are started ahead, for slots to come (default 0)\n"
     "    --policy P                 how a connection finds its worker: rr, in turn; least, where it waits\n"
     "                               least; sticky, by the client's address; spread, by chance, by the\n"
     "                               kernel; shared, whoever wakes first (default auto: rr, but spread if\n"
     "                               NODE_CLUSTER_SCHED_POLICY=none); 'umbel policy' switches it\n"
     "    --max-connections N        open at a time, in all workers; the kernel queues the others (rr, least)\n"
     "    --listen ADDRESS           the options of a listener (tcp://:8000?backlog=511), and that workers\n"
-    "                               of another user may have it; may be repeated\n"
+    "                               of another user may have it. It is offered as LISTEN_FDS, its port is\n"
+    "                               in PORT, and of bind() others are let alone; may be repeated\n"
     "    --pass-fd N                a socket that was opened here, for listen({fd: N}); may be repeated\n"
     "  The workers get:\n"
     "    --env NAME=VALUE           may be repeated\n"
@@ -268,12 +304,16 @@ const char options_help[] =
     "  It is ready:\n"
     "    --ready-timeout TIME       or else it is killed (default 30s; 0: never)\n"
     "    --wait-ready               when it says so (process.send('ready')), not when it listens\n"
+    "    --ready-cmd COMMAND        when it listens, and this exits with 0 in a shell\n"
+    "    --ready-url URL            the same: when http://... is answered with 200 to 399\n"
+    "    --ready-after TIME         then, if it never listens\n"
     "  It is asked to leave:\n"
     "    --grace TIME               from asking to SIGKILL (default 25s)\n"
     "    --stop-signal SIGNAL       once it is drained (default TERM)\n"
     "    --signal-first             the signal at once: the program drains by itself\n"
     "    --shutdown-with-message    the message 'shutdown' instead of the signal\n"
     "    --no-node-preload          do not mark responses of Node workers that drain\n"
+    "    --linger TIME              how long handshakes under way are waited for (default 3s)\n"
     "    --lame-duck TIME           before stopping: not ready any more, but still serving\n"
     "  It is replaced, successor first:\n"
     "    --soak TIME                a successor has to stay ready so long (default 1s)\n"

@@ -95,7 +95,7 @@ static int prepare(struct run *r, int argc, char **argv)
 	if (err)
 		return complain("%s", umbel_reason(NULL));
 	if (private_set_share(r->umbel, r->share) < 0)
-		return complain("--share %s: it must be auto, node, channel or none", r->share);
+		return complain("--share %s: it must be auto, node, channel, intercept, listen-fds or none", r->share);
 	if (umbel_setup(r->umbel, &r->settings) < 0)
 		return complain_settings(umbel_reason(r->umbel));
 	if (private_check_program(r->umbel) < 0)
@@ -129,6 +129,7 @@ static void finish(struct run *r)
 	history_finish(&r->history);
 	free(r->env);
 	free(r->listen);
+	free(r->no_share);
 }
 
 static int run_app(struct run *r)

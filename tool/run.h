@@ -39,6 +39,9 @@ struct run {
 	struct umbel_settings settings;
 	char **env; /* --env, NULL-terminated */
 	char **listen; /* --listen, the same */
+	char **no_share; /* --no-share, the same */
+	char *ready_command[4]; /* --ready-cmd, --ready-url */
+	char own_path[PATH_MAX]; /* of this program */
 	int stop_codes[257];
 	int pass_fds[65]; /* --pass-fd, ended by -1 */
 	bool group_is_set;

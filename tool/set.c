@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* One more at the end; the strings are not ours. */
 static int add_string(char ***strings, char *text)
@@ -168,6 +169,50 @@ int set_listen(struct run *r, char *text)
 	status = add_string(&r->listen, text);
 	r->settings.listen = r->listen;
 	return status;
+}
+
+int set_no_share(struct run *r, char *text)
+{
+	struct address ignored;
+	const char *why;
+	int status;
+
+	if (address_parse(text, &ignored, &why) < 0)
+		return complain("--no-share %.200s: %s", text, why);
+	status = add_string(&r->no_share, text);
+	r->settings.no_share = r->no_share;
+	return status;
+}
+
+int set_ready_command(struct run *r, char *text)
+{
+	if (!text[0])
+		return complain("--ready-cmd: it must be a command, such as 'curl -fs http://127.0.0.1:8000/'");
+	r->ready_command[0] = "/bin/sh";
+	r->ready_command[1] = "-c";
+	r->ready_command[2] = text;
+	r->settings.ready_command = r->ready_command;
+	return 0;
+}
+
+int set_ready_url(struct run *r, char *text)
+{
+	static const char scheme[] = "http://";
+	size_t len = sizeof(scheme) - 1;
+	ssize_t n;
+
+	if (strncmp(text, scheme, len) != 0 || !text[len] || strchr("/?#", text[len]))
+		return complain("--ready-url %.200s: it must be an address to fetch, such as "
+				"http://127.0.0.1:8000/health; no other scheme is known", text);
+	n = readlink("/proc/self/exe", r->own_path, sizeof(r->own_path) - 1);
+	if (n < 0)
+		return complain("--ready-url: /proc/self/exe: %s", strerror(errno));
+	r->own_path[n] = '\0';
+	r->ready_command[0] = r->own_path;
+	r->ready_command[1] = "probe";
+	r->ready_command[2] = text;
+	r->settings.ready_command = r->ready_command;
+	return 0;
 }
 
 int set_pass_fd(struct run *r, const char *text)

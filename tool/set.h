@@ -19,6 +19,9 @@ int set_name(struct run *r, const char *text);
 int set_policy(struct run *r, const char *text);
 int set_max_connections(struct run *r, const char *text);
 int set_listen(struct run *r, char *text); /* one more */
+int set_no_share(struct run *r, char *text); /* one more */
+int set_ready_command(struct run *r, char *text); /* of a shell */
+int set_ready_url(struct run *r, char *text);     /* this program fetches it, by its verb probe */
 int set_pass_fd(struct run *r, const char *text); /* one more */
 int set_env(struct run *r, char *entry);          /* one more */
 int set_user_env(struct run *r);                  /* of --user, before what --env says, which may say otherwise */

@@ -175,6 +175,7 @@ static void print_status(const json_t *status)
 
 	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
 	       number(status, "pid"), text(status, "policy"), text(status, "version"));
+	printf("share %s: %s\n", text(status, "share"), text(status, "share_why"));
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
 		print_listener(each, json_object_get(status, "workers"));
 	print_reload(json_object_get(status, "reload"));

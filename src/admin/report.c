@@ -208,7 +208,9 @@ json_t *report_status(struct report *r)
 	json_t *workers = json_array(), *spares = json_array(), *slots = json_array();
 	const struct umbel_worker *w = NULL;
 	int ready = 0, total = 0;
+	struct umbel_kind_info kind;
 
+	private_kind_info(r->umbel, &kind);
 	while ((w = umbel_next(r->umbel, w ? umbel_worker_id(w) : 0))) {
 		if (umbel_worker_slot(w) == 0) {
 			json_array_append_new(spares, report_spare(w));
@@ -220,12 +222,12 @@ json_t *report_status(struct report *r)
 				      report_worker(r, w));
 	}
 	private_each_slot(r->umbel, add_slot, slots);
-	return json_pack("{ss si ss ss sb ss si so so so so so}", "name", r->name, "pid", (int)getpid(),
+	return json_pack("{ss si ss ss sb ss ss ss si so so so so so}", "name", r->name, "pid", (int)getpid(),
 			 "version", version(), "state", state_of_app(r, ready, total), "ready",
-			 ready > 0 && !r->stopping && !r->lame_duck, "policy", private_policy(r->umbel), "generation",
-			 (int)private_generation(r->umbel), "reload", report_reload(r->umbel), "listeners",
-			 listeners_report(r->umbel), "slots", slots, "workers", workers,
-			 "spares", spares);
+			 ready > 0 && !r->stopping && !r->lame_duck, "policy", private_policy(r->umbel), "share",
+			 kind.share, "share_why", kind.why, "generation", (int)private_generation(r->umbel), "reload",
+			 report_reload(r->umbel), "listeners", listeners_report(r->umbel), "slots", slots, "workers",
+			 workers, "spares", spares);
 }
 
 /* ---- events ---- */

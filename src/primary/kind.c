@@ -18,7 +18,11 @@ static bool is_one_of(const char *path, const char *const *names)
 }
 
 static const char *const node_names[] = {"node", "nodejs", NULL};
-static const char *const launchers[] = {"npm", "npx", "yarn", "pnpm", "tsx", NULL};
+
+#define LAUNCHER(name) {name, name " is a launcher: what it starts is met at bind()"}
+static const struct {
+	const char *name, *why;
+} launchers[] = {LAUNCHER("npm"), LAUNCHER("npx"), LAUNCHER("yarn"), LAUNCHER("pnpm"), LAUNCHER("tsx")};
 
 /* Whether line ("#!/usr/bin/env -S node --flag") names Node. Cuts it up. */
 static bool shebang_is_node(char *line)
@@ -64,11 +68,23 @@ bool kind_is_node_itself(const char *path)
 	return node;
 }
 
-enum kind kind_of_program(const char *name, const char *path)
+enum kind kind_of_program(const char *name, const char *path, const char **ret_why)
 {
-	if (is_one_of(name, launchers))
-		return KIND_INTERCEPT;
-	return kind_is_node_itself(path) || script_is_node(path) ? KIND_NODE : KIND_INTERCEPT;
+	for (size_t i = 0; i < sizeof(launchers) / sizeof(launchers[0]); i++)
+		if (is_one_of(name, (const char *const[]){launchers[i].name, NULL})) {
+			*ret_why = launchers[i].why;
+			return KIND_INTERCEPT;
+		}
+	if (kind_is_node_itself(path)) {
+		*ret_why = "the program is node";
+		return KIND_NODE;
+	}
+	if (script_is_node(path)) {
+		*ret_why = "a script whose #! line says node";
+		return KIND_NODE;
+	}
+	*ret_why = "not Node's: met at bind(), or on the channel if it speaks it";
+	return KIND_INTERCEPT;
 }
 
 static const char *const kind_names[] = {

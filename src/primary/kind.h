@@ -15,8 +15,8 @@ enum kind {
 
 /* name: as the user wrote it; path: the file it stands for. Launchers (npm, npx, yarn, pnpm, tsx) are
  * Node scripts themselves, but their child is the worker: KIND_INTERCEPT. Node by its real name or by a
- * script's #! line: KIND_NODE. Everything else: KIND_INTERCEPT. */
-enum kind kind_of_program(const char *name, const char *path);
+ * script's #! line: KIND_NODE. Everything else: KIND_INTERCEPT. Why: a constant, "npm is a launcher: ..." */
+enum kind kind_of_program(const char *name, const char *path, const char **ret_why);
 
 const char *kind_name(enum kind kind);              /* "node" */
 int kind_from_name(const char *name, enum kind *ret); /* -EINVAL */

@@ -1,6 +1,7 @@
 /* What the user asks a cluster for: cluster.h. Policies: switching.c. */
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
+#include "primary/policy.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
 
@@ -42,11 +43,28 @@ static struct slot *slot_lowest_empty(struct cluster *c)
 
 /* ---- the calls ---- */
 
+/* Who accepts by itself is handed nothing, and nobody counts what it has. */
+static int check_kind(struct cluster *c, const struct umbel_settings *s)
+{
+	if (c->kind != KIND_INTERCEPT && c->kind != KIND_LISTEN_FDS)
+		return 0;
+	if (policy_is_handed(s->policy))
+		return reason_set(c->reason, -EINVAL, "settings.policy is %s: workers with --share %s accept by "
+				  "themselves, nothing can be handed to them (spread, sticky and shared are possible)",
+				  policy_name(s->policy), kind_name(c->kind));
+	if (s->max_connections || s->recycle_connections)
+		return reason_set(c->reason, -EINVAL, "settings.%s: workers with --share %s accept by themselves, their "
+				  "connections are not counted",
+				  s->max_connections ? "max_connections" : "recycle_connections", kind_name(c->kind));
+	return 0;
+}
+
 int cluster_setup(struct cluster *c, const struct umbel_settings *s)
 {
 	struct umbel_settings copy;
-	int err = settings_copy(s, &copy, c->reason);
+	int err = check_kind(c, s);
 
+	err = err ? err : settings_copy(s, &copy, c->reason);
 	if (err)
 		return err;
 	settings_finish(&c->settings);

@@ -35,7 +35,7 @@ struct start {
 
 /* ---- what it executes ---- */
 
-static int find_program(struct slot *slot, enum kind *ret_kind, char *path, size_t size)
+static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret_why, char *path, size_t size)
 {
 	struct cluster *c = slot->cluster;
 	const char *given = slot->program.exec ? slot->program.exec : c->settings.exec;
@@ -44,7 +44,15 @@ static int find_program(struct slot *slot, enum kind *ret_kind, char *path, size
 
 	if (err)
 		return reason_set(c->reason, err, "cannot execute %s: %s", name, strerror(-err));
-	*ret_kind = c->kind != KIND_AUTO ? c->kind : !given ? KIND_CHANNEL : kind_of_program(name, path);
+	if (c->kind != KIND_AUTO) {
+		*ret_kind = c->kind;
+		*ret_why = "chosen by --share";
+	} else if (!given) {
+		*ret_kind = KIND_CHANNEL;
+		*ret_why = "the program of the primary itself";
+	} else {
+		*ret_kind = kind_of_program(name, path, ret_why);
+	}
 	return 0;
 }
 
@@ -287,7 +295,8 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	struct cluster *c = slot->cluster;
 	struct start s = {.theirs = {-1, -1, -1, -1, -1, -1, -1, -1}};
 	enum kind kind = KIND_NONE;
-	int ends[2], filter_to = -1, err = find_program(slot, &kind, s.path, sizeof(s.path));
+	const char *why = NULL;
+	int ends[2], filter_to = -1, err = find_program(slot, &kind, &why, s.path, sizeof(s.path));
 
 	if (!err && slot->number == 0 && !kind_can_be_held(kind))
 		err = reason_set(c->reason, -ENOTSUP, "a program of the kind '%s' cannot be held before it listens",
@@ -298,6 +307,7 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	s.w = worker_new(slot, g, kind);
 	if (!s.w)
 		return reason_set(c->reason, -ENOMEM, "out of memory");
+	s.w->kind_why = why;
 	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (!err) {
 		if (kind == KIND_INTERCEPT)

@@ -70,6 +70,7 @@ struct umbel_worker {
 	int pidfd;
 	enum umbel_state state; /* changed by worker_happens() alone */
 	enum kind kind;
+	const char *kind_why; /* a constant: why this one */
 	bool takes;           /* may be given connections: no successor that has to prove itself, no
 			       * predecessor of one on trial */
 	bool asked;           /* it, we or the user said: leave */

@@ -16,26 +16,29 @@
 static const struct {
 	const char *name, *first_line;
 	enum kind expected;
+	const char *why;
 } scripts[] = {
-    {"app", "#!/usr/bin/env node", KIND_NODE},
-    {"app", "#!/usr/bin/node", KIND_NODE},
-    {"app", "#! /usr/local/bin/node --flag", KIND_NODE},
-    {"app", "#!/usr/bin/env -S node --flag", KIND_NODE},
-    {"app", "#!/usr/bin/env A=1 node", KIND_NODE},
-    {"app", "#!/usr/bin/env python3", KIND_CHANNEL},
-    {"app", "#!/bin/sh", KIND_CHANNEL},
-    {"app", "#!", KIND_CHANNEL},
-    {"app", "#!/usr/bin/env", KIND_CHANNEL},
-    {"app", "console.log('#!node')", KIND_CHANNEL},
-    {"app", "", KIND_CHANNEL},
-    {"npm", "#!/usr/bin/env node", KIND_CHANNEL}, /* its child is the worker */
-    {"npx", "#!/usr/bin/env node", KIND_CHANNEL},
-    {"nodemon", "#!/bin/sh", KIND_CHANNEL},
+    {"app", "#!/usr/bin/env node", KIND_NODE, "#! line"},
+    {"app", "#!/usr/bin/node", KIND_NODE, "#! line"},
+    {"app", "#! /usr/local/bin/node --flag", KIND_NODE, "#! line"},
+    {"app", "#!/usr/bin/env -S node --flag", KIND_NODE, "#! line"},
+    {"app", "#!/usr/bin/env A=1 node", KIND_NODE, "#! line"},
+    {"app", "#!/usr/bin/env python3", KIND_INTERCEPT, "not Node's"},
+    {"app", "#!/bin/sh", KIND_INTERCEPT, "not Node's"},
+    {"app", "#!", KIND_INTERCEPT, "not Node's"},
+    {"app", "#!/usr/bin/env", KIND_INTERCEPT, "not Node's"},
+    {"app", "console.log('#!node')", KIND_INTERCEPT, "not Node's"},
+    {"app", "", KIND_INTERCEPT, "not Node's"},
+    {"npm", "#!/usr/bin/env node", KIND_INTERCEPT, "npm is a launcher"}, /* its child is the worker */
+    {"npx", "#!/usr/bin/env node", KIND_INTERCEPT, "npx is a launcher"},
+    {"/usr/local/bin/tsx", "", KIND_INTERCEPT, "tsx is a launcher"},
+    {"nodemon", "#!/bin/sh", KIND_INTERCEPT, "not Node's"},
 };
 
 static void test_scripts(void **state)
 {
 	char path[] = "/tmp/umbel-kind-XXXXXX";
+	const char *why;
 	int fd = mkstemp(path);
 
 	(void)state;
@@ -45,7 +48,8 @@ static void test_scripts(void **state)
 
 		assert_int_equal(ftruncate(fd, 0), 0);
 		assert_int_equal(pwrite(fd, scripts[i].first_line, len, 0), len);
-		assert_int_equal(kind_of_program(scripts[i].name, path), scripts[i].expected);
+		assert_int_equal(kind_of_program(scripts[i].name, path, &why), scripts[i].expected);
+		assert_non_null(strstr(why, scripts[i].why));
 	}
 	close(fd);
 	unlink(path);
@@ -55,6 +59,7 @@ static void test_scripts(void **state)
 static void test_real_name(void **state)
 {
 	char dir[] = "/tmp/umbel-kind-XXXXXX", node[64], link[64];
+	const char *why;
 	FILE *f;
 
 	(void)state;
@@ -65,7 +70,8 @@ static void test_real_name(void **state)
 	assert_non_null(f);
 	fclose(f);
 	assert_int_equal(symlink(node, link), 0);
-	assert_int_equal(kind_of_program("runtime", link), KIND_NODE);
+	assert_int_equal(kind_of_program("runtime", link, &why), KIND_NODE);
+	assert_string_equal(why, "the program is node");
 	unlink(link);
 	unlink(node);
 	rmdir(dir);

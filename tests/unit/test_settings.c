@@ -52,6 +52,12 @@ static void test_checks(void **state)
 	expect_refused(bad, "tcp://:80?mode=1");
 	bad = s, bad.pass_fds = (const int[]){0, 9999, -1};
 	expect_refused(bad, "9999");
+	bad = s, bad.no_share = (char *[]){"tcp://:80", "tcp:80", NULL};
+	expect_refused(bad, "settings.no_share: 'tcp:80'");
+	bad = s, bad.ready_command = (char *[]){NULL};
+	expect_refused(bad, "ready_command");
+	bad = s, bad.spares = SETTINGS_SPARES_MOST + 1;
+	expect_refused(bad, "spares");
 	bad = s, bad.uid = -2;
 	expect_refused(bad, "uid");
 	bad = s, bad.env = env;
@@ -104,6 +110,9 @@ static void test_allowed(void **state)
 		s.stop_codes = lists[i % 3];
 		s.stop_message = messages[i % 4];
 		s.max_failures = s.ready_ms = s.grace_ms = s.soak_ms = s.min_up_ms = i % 2 ? 0 : UINT32_MAX;
+		s.ready_after_ms = s.linger_ms = i % 2 ? 0 : UINT32_MAX;
+		s.spares = i % 2 ? 0 : SETTINGS_SPARES_MOST;
+		s.share_udp = i % 2;
 		s.recycle_bytes = s.recycle_age_ms = s.recycle_connections = i % 2 ? 0 : UINT64_MAX;
 		assert_int_equal(settings_copy(&s, &copy, &reason), 0);
 		settings_finish(&copy);
@@ -113,6 +122,7 @@ static void test_allowed(void **state)
 static void test_copy_is_deep(void **state)
 {
 	char exec[] = "node", value[] = "A=1", *env[] = {value, NULL}, message[] = "\"shutdown\"";
+	char address[] = "tcp://:80", *no_share[] = {address, NULL}, probe[] = "probe", *command[] = {probe, NULL};
 	int codes[] = {0, 3, -1};
 	struct umbel_settings s = UMBEL_SETTINGS, copy;
 	struct reason reason;
@@ -122,8 +132,10 @@ static void test_copy_is_deep(void **state)
 	s.env = env;
 	s.stop_message = message;
 	s.stop_codes = codes;
+	s.no_share = no_share;
+	s.ready_command = command;
 	assert_int_equal(settings_copy(&s, &copy, &reason), 0);
-	exec[0] = value[0] = message[1] = 'x';
+	exec[0] = value[0] = message[1] = address[0] = probe[0] = 'x';
 	codes[0] = codes[1] = codes[2] = 7;
 	assert_string_equal(copy.stop_message, "\"shutdown\"");
 	assert_int_equal(copy.stop_codes[0], 0);
@@ -132,6 +144,10 @@ static void test_copy_is_deep(void **state)
 	assert_string_equal(copy.exec, "node");
 	assert_string_equal(copy.env[0], "A=1");
 	assert_null(copy.env[1]);
+	assert_string_equal(copy.no_share[0], "tcp://:80");
+	assert_null(copy.no_share[1]);
+	assert_string_equal(copy.ready_command[0], "probe");
+	assert_null(copy.ready_command[1]);
 	settings_finish(&copy);
 }
 
