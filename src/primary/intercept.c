@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "net/connections.h"
 #include "net/trap.h"
+#include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/own.h"
 #include "primary/worker.h"
@@ -224,6 +225,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 		err = sides_listen(side);
 	if (!err)
 		err = own_seat(w, s);
+	closed_watch(x->cluster);
 	trap_answer(x->notify, call->id, err);
 	if (!err)
 		own_serves(w, s);

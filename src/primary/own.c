@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- what it is ---- */
 
@@ -34,6 +35,24 @@ static bool is_bound(int fd)
 	       a.port > 0;
 }
 
+/* In another network namespace, where it stands alone. Before Linux 5.14 nobody can tell. */
+static bool is_elsewhere(int fd)
+{
+	uint64_t its, ours;
+	socklen_t size = sizeof(its);
+	int probe;
+	bool differs;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &its, &size) < 0)
+		return false;
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (probe < 0)
+		return false;
+	differs = getsockopt(probe, SOL_SOCKET, SO_NETNS_COOKIE, &ours, &size) == 0 && its != ours;
+	close(probe);
+	return differs;
+}
+
 static int look_at_copy(struct own *own, struct trap_socket *ret)
 {
 	int protocol = option(own->fd, SOL_SOCKET, SO_PROTOCOL);
@@ -41,6 +60,8 @@ static int look_at_copy(struct own *own, struct trap_socket *ret)
 	*ret = (struct trap_socket){option(own->fd, SOL_SOCKET, SO_DOMAIN), option(own->fd, SOL_SOCKET, SO_TYPE),
 				    protocol == IPPROTO_MPTCP};
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP && protocol != IPPROTO_UDP)
+		return -ENOTSUP;
+	if (is_elsewhere(own->fd))
 		return -ENOTSUP;
 	if (is_bound(own->fd))
 		return -EINVAL; /* the kernel's to say */

@@ -1,6 +1,7 @@
 #include "primary/sharing.h"
 
 #include "base/fd.h"
+#include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/worker.h"
 
@@ -307,6 +308,8 @@ int sharing_open(struct cluster *c)
 	if (err)
 		fd_close(&sharing->lanes);
 	sharing->lanes_poll.data = c;
+	if (!err)
+		closed_open(c);
 	if (!err && diag_open(&sharing->diag) < 0)
 		sharing->diag = NULL; /* handshakes under way are not seen then */
 	return err;
@@ -319,6 +322,7 @@ void sharing_close(struct cluster *c)
 	while ((s = TAILQ_FIRST(&c->sharing.shares)))
 		share_close(s);
 	diag_close(c->sharing.diag);
+	closed_close(c);
 	uv_close((uv_handle_t *)&c->sharing.lanes_poll, NULL);
 	fd_close(&c->sharing.lanes);
 }

@@ -19,6 +19,7 @@ struct sharing {
 	unsigned waiting;    /* shares that wait for room */
 	int lanes;           /* epoll set of all lanes' ends, edge-triggered: a full one has room again */
 	uv_poll_t lanes_poll;
+	uv_timer_t closed; /* closed.h */
 	bool lanes_watched;
 };
 

@@ -23,6 +23,7 @@ struct side {
 	uint32_t owner; /* id of the worker that has a copy; 0: nobody */
 	uint64_t released; /* when it was given back last: the how-manieth time in this process */
 	unsigned times_shut; /* by somebody else */
+	unsigned waited, looks; /* closed.c: at the last look; since when none was taken */
 	bool is_stale;  /* udp: its worker left in order, so what has come since was for others too */
 	bool steered;   /* the kernel gives it what is new */
 	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */

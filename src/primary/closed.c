@@ -1,0 +1,108 @@
+#include "primary/closed.h"
+
+#include "net/connections.h"
+#include "net/diag.h"
+#include "primary/cluster.h"
+#include "primary/worker.h"
+
+#include <sys/stat.h>
+
+enum {
+	LOOK_MS = 1000,
+	PATIENCE = 2,   /* looks at which as many wait as before, or more */
+	MOST = 16,      /* then the program's processes are looked through; so many looks later again */
+};
+
+/* True also where we may not look. */
+static bool has_it(const struct umbel_worker *w, int fd)
+{
+	struct inodes open = {0};
+	struct stat st;
+	bool found = false;
+
+	if (fstat(fd, &st) < 0 || inodes_of_tree(w->pid, &open) < 0)
+		return true;
+	for (size_t i = 0; i < open.count && !found; i++)
+		found = open.list[i] == st.st_ino;
+	inodes_finish(&open);
+	return found;
+}
+
+static struct umbel_worker *owner_of(const struct side *side)
+{
+	struct umbel_worker *w;
+
+	TAILQ_FOREACH (w, &side->share->cluster->workers, link)
+		if (w->id == side->owner)
+			return w;
+	return NULL;
+}
+
+static bool is_closed(struct side *side, const struct umbel_worker *w)
+{
+	struct diag_queue q;
+
+	if (diag_queue(side->listener.fd, &q) < 0 || q.is_shut)
+		return false;
+	side->looks = q.waiting > 0 && q.waiting >= side->waited ? side->looks + 1 : 0;
+	side->waited = q.waiting;
+	return side->looks % MOST == PATIENCE && !has_it(w, side->listener.fd);
+}
+
+static void give_up(struct side *side, struct umbel_worker *w)
+{
+	struct share *s = side->share;
+	int seat;
+
+	cluster_note(s->cluster, w->slot->number, "share", "pid %d has closed its socket at %s: nothing is steered there any "
+		     "more", (int)w->pid, s->address);
+	sides_give_back(side);
+	seat = share_seat_of(s, w);
+	if (seat >= 0 && !sides_find(s, w))
+		share_remove(s, (unsigned)seat);
+}
+
+static bool look_at(struct share *s)
+{
+	struct side *side, *next;
+	bool any = false;
+
+	for (side = TAILQ_FIRST(&s->sides.list); side; side = next) {
+		struct umbel_worker *w = side->is_program && side->listens ? owner_of(side) : NULL;
+
+		next = TAILQ_NEXT(side, link);
+		any |= w != NULL;
+		if (w && is_closed(side, w))
+			give_up(side, w);
+	}
+	return any;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct cluster *c = timer->data;
+	struct share *s;
+	bool any = false;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		any |= s->listener.address.kind == ADDRESS_TCP && look_at(s);
+	if (!any)
+		uv_timer_stop(timer);
+}
+
+void closed_watch(struct cluster *c)
+{
+	if (!uv_is_active((uv_handle_t *)&c->sharing.closed))
+		uv_timer_start(&c->sharing.closed, on_timer, LOOK_MS, LOOK_MS);
+}
+
+void closed_open(struct cluster *c)
+{
+	uv_timer_init(&c->loop, &c->sharing.closed);
+	c->sharing.closed.data = c;
+}
+
+void closed_close(struct cluster *c)
+{
+	uv_close((uv_handle_t *)&c->sharing.closed, NULL);
+}

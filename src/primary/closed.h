@@ -1,0 +1,12 @@
+/* closed: listening sockets that a program has closed and lives on. Nobody tells (K35 of docs/KERNEL.md): what is
+ * steered there would wait for ever. So who lets connections wait is asked now and then whether it still has it. */
+#ifndef UMBEL_PRIMARY_CLOSED_H
+#define UMBEL_PRIMARY_CLOSED_H
+
+struct cluster;
+
+void closed_open(struct cluster *c);
+void closed_close(struct cluster *c);
+void closed_watch(struct cluster *c); /* a program has begun to listen */
+
+#endif
