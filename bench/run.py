@@ -12,6 +12,8 @@
   policies-node  the same with Node workers beside Node's cluster; connections per second; even shares
   steering       the primary's CPU with and without 20,000 connections that are steered past it
   syscalls-steered  system calls of a C worker for a steered connection; a hand-written server's
+  filter         CPU of a getpid(2) with the filter of intercepted programs, and without
+  syscalls-intercepted  system calls of programs that know nothing of umbel, as its worker and on their own
   slow           the 99th percentile with one of four workers ten times slower: least and rr
 
   --seconds S    length of a slice (4; where there are many sides 2); a row has at least 5 slices of each side
@@ -30,6 +32,7 @@ import sys
 import time
 
 import connections
+import programs
 from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, children, cpu_ns,
                      note, notes, run, strace_counts, wrk)
 from sides import bare_loop, node, umbel_c, umbel_node
@@ -44,9 +47,11 @@ class Plan:
     tutorial_seconds: int = 60
     messages: int = 200_000
     steered: int = 20_000
+    getpid: int = 20_000_000
 
 
-QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000, steered=1_000)
+QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000, steered=1_000,
+             getpid=1_000_000)
 
 
 # ---- the rows ----
@@ -219,6 +224,7 @@ GROUPS = {"handoff-c": handoff_c, "handoff-node": handoff_node, "syscalls": sysc
           "tutorial": tutorial, "messages": messages,
           "policies-c": connections.policies_c, "policies-node": connections.policies_node,
           "steering": connections.steering, "syscalls-steered": connections.syscalls_steered,
+          "filter": programs.filter_cost, "syscalls-intercepted": programs.syscalls_intercepted,
           "slow": connections.slow}
 
 

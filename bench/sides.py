@@ -46,6 +46,17 @@ def reuseport(servers):
     return servers.start(BUILD / "bench" / "reuseport", port, WORKERS, ready=WORKERS, port=port)
 
 
+def intercepted(servers, program, args=()):
+    """As one worker, as it stands; args: what it takes after its port."""
+    return run_umbel(servers, program, 1, None, args)
+
+
+def alone(servers, program, args, says):
+    """The same without umbel; says: what it prints when it listens."""
+    port = free_port()
+    return servers.start(*program, port, *args, ready=1, says=says, port=port)
+
+
 # Nothing but the connection: no log, no file. Its directories are made even when nobody uses them.
 NGINX = """daemon off;
 worker_processes {workers};
