@@ -9,7 +9,10 @@ from harness import SLOW, UMBEL, wait_until
 
 
 def verb(run, *words, **popen):
-    """`umbel WORDS` for that run's runtime directory."""
+    """`umbel WORDS` for that run's runtime directory, as the user whose it is."""
+    owner = run.home.stat()
+    if owner.st_uid != os.geteuid():
+        popen |= {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     env = os.environ | {"UMBEL_HOME": str(run.home)}
     return subprocess.run([UMBEL, *map(str, words)], env=env, stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=60 * SLOW, **popen)
