@@ -50,7 +50,7 @@ class Client:
         self.said += chunk
         if chunk:
             return False
-        if not self.said.endswith(b"\n"):
+        if not self.said.endswith(b"\n") or self.said.endswith(b"\r\n"):  # of a head without its body
             raise OSError(errno.ECONNABORTED, f"the end after {self.said[-60:]!r}")
         return True
 

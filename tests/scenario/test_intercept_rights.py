@@ -220,14 +220,14 @@ def test_one_that_nobody_may_look_into(app, port):
     run = app(BINDINGS, "undumpable", port, **ONE)
     wait_until(lambda: run.slots() and not is_refused(port), "it to listen")
     assert int(get(port)) == run.slots()[1]
-    said = [text for text in run.output() if "dumpable" in text]
+    said = [text for text in run.output() if "not dumpable" in text]
     assert len(said) == (0 if status(run)["listeners"] else 1)
 
 
 def test_the_filter_is_forbidden(app, port):
     """Containers do that: it is said, and the program runs as it is."""
     run = app(BINDINGS, "plain", port, before=[FORBID, "seccomp"], **ONE)
-    run.wait_for(r"^umbel: share: no seccomp filter: Operation not permitted")
+    run.wait_for(r"^umbel: share: no seccomp filter: ")
     wait_until(lambda: run.slots() and not is_refused(port), "it to listen")
     serves_alone(run, port, run.slots()[1])
 
