@@ -12,6 +12,7 @@
 #define V6_NEXT 6
 #define V6_SOURCE 8
 #define V6_END 40
+#define LOOPBACK_V4 127 /* the first byte */
 #define V6 0x60 /* the first byte is this or more: IPv6; IPv4's is 0x4. */
 
 #define TREE_NEAR 128 /* leaves: 255 instructions, as far as a conditional jump reaches */
@@ -191,6 +192,63 @@ static void put_client(struct code *code)
 	put_families(code, put_client_v4, put_client_v6);
 	put(code, BPF_ALU | BPF_MUL | BPF_K, BUCKETS_FACTOR);
 	put(code, BPF_ALU | BPF_RSH | BPF_K, BUCKETS_SHIFT);
+}
+
+/* Where jumps go that are not true: to what follows. */
+static void put_else(struct code *code, const unsigned *jumps, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		code->out[jumps[i]].jf = (uint8_t)distance(code, jumps[i]);
+}
+
+/* A: the port of a client of a loopback address. ret: jumps of those that have none. */
+static unsigned put_port_v4(struct code *code, unsigned *ret)
+{
+	put(code, BPF_LD | BPF_B | BPF_ABS, HEADER(V4_SOURCE));
+	ret[0] = put_jump(code, BPF_JEQ, LOOPBACK_V4, 0, 0);
+	put(code, BPF_LDX | BPF_B | BPF_MSH, HEADER(0));
+	put(code, BPF_LD | BPF_H | BPF_IND, HEADER(0));
+	return 1;
+}
+
+static unsigned put_port_v6(struct code *code, unsigned *ret)
+{
+	unsigned count = 0;
+
+	put(code, BPF_LD | BPF_B | BPF_ABS, HEADER(V6_NEXT));
+	ret[count++] = put_jump(code, BPF_JEQ, IPPROTO_TCP, 0, 0);
+	for (unsigned word = 0; word < 4; word++) {
+		put(code, BPF_LD | BPF_W | BPF_ABS, HEADER(V6_SOURCE + 4 * word));
+		ret[count++] = put_jump(code, BPF_JEQ, word == 3, 0, 0); /* ::1 */
+	}
+	put(code, BPF_LD | BPF_H | BPF_ABS, HEADER(V6_END));
+	return count;
+}
+
+unsigned steer_prefix(const struct steer_probe *probes, unsigned count, struct sock_filter *out)
+{
+	struct code code = {.out = out};
+	unsigned no[6], nos, family, list, over;
+
+	assert(count <= STEER_PROBES_MOST);
+	if (count == 0)
+		return 0;
+	put(&code, BPF_LD | BPF_B | BPF_ABS, HEADER(0));
+	family = put_jump(&code, BPF_JGE, V6, 0, 0);
+	nos = put_port_v4(&code, no);
+	list = put(&code, BPF_JMP | BPF_JA, 0);
+	code.out[family].jt = (uint8_t)distance(&code, family);
+	nos += put_port_v6(&code, no + nos);
+	put(&code, BPF_JMP | BPF_JA, 1);
+	put_else(&code, no, nos);
+	over = put(&code, BPF_JMP | BPF_JA, 0); /* further than a conditional jump reaches */
+	code.out[list].k = distance(&code, list);
+	for (unsigned i = 0; i < count; i++) {
+		put_jump(&code, BPF_JEQ, probes[i].port, 0, 1);
+		put_return(&code, probes[i].target);
+	}
+	code.out[over].k = distance(&code, over);
+	return code.count;
 }
 
 unsigned steer_program(const struct steer_plan *plan, struct sock_filter *out)

@@ -17,6 +17,14 @@ enum steer_by {
 	STEER_CLIENT,   /* by the client's address: buckets_of_client()'s bucket */
 };
 
+#define STEER_PROBES_MOST 256
+
+/* A client of a loopback address is known by its port, and goes to a socket of its own. */
+struct steer_probe {
+	uint16_t port;
+	uint16_t target; /* index in the group */
+};
+
 struct steer_plan {
 	enum steer_by by;
 	const uint16_t *targets; /* indexes in the group: 1..256 of them. Of STEER_CLIENT: unused */
@@ -27,5 +35,9 @@ struct steer_plan {
 /* Fills out (STEER_MAX) and returns how many instructions. Every path ends with an index that is in the
  * plan: one that is not there lets the kernel choose among all (K17 of docs/KERNEL.md). */
 unsigned steer_program(const struct steer_plan *plan, struct sock_filter *out);
+
+/* What may be put before any such program, of tcp: who comes from the port of a probe goes to its target, whatever the
+ * plan. Fills out and returns how many instructions: 0 without probes. */
+unsigned steer_prefix(const struct steer_probe *probes, unsigned count, struct sock_filter *out);
 
 #endif
