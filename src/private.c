@@ -141,6 +141,7 @@ void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info 
 	    .kind = kind_name(w->kind),
 	    .takes = w->takes && w->state == UMBEL_STATE_READY,
 	    .has_no_program = w->exec_error,
+	    .status = w->status,
 	};
 }
 

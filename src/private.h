@@ -74,6 +74,7 @@ struct umbel_worker_info {
 	const char *kind;
 	bool takes;          /* is given connections: it does not prove itself, nor wait for one on trial */
 	bool has_no_program; /* the exec failed */
+	const char *status;  /* STATUS= of sd_notify(3), as it came, until the next turn; NULL: it says nothing */
 };
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret);
 

@@ -9,7 +9,7 @@
 
 static const struct verb *const verbs[] = {&verb_run,  &verb_list,  &verb_status, &verb_stop,
 				    &verb_reload, &verb_scale, &verb_policy, &verb_why,
-				    &verb_events};
+				    &verb_events, &verb_probe};
 
 enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
@@ -29,7 +29,7 @@ static int help(const char *name)
 		return complain("there is no verb '%s'; 'umbel help' lists them", name);
 	puts("umbel: a program as N supervised workers that share its ports\n");
 	for (int i = 0; i < VERBS; i++)
-		if (!verb || verb == verbs[i])
+		if (verbs[i]->help && (!verb || verb == verbs[i]))
 			printf("umbel %s\n    %s\n\n", verbs[i]->usage, verbs[i]->help);
 	return EXIT_DONE;
 }

@@ -46,6 +46,8 @@ static void print_worker(const json_t *w)
 	       json_number_value(json_object_get(w, "cpu_percent")),
 	       (double)number(w, "rss_bytes") / (1 << 20), number(w, "restarts"),
 	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));
+	if (json_is_string(json_object_get(w, "status")))
+		printf("%13s  %s\n", "", text(w, "status"));
 }
 
 static void print_spare(const json_t *w)

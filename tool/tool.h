@@ -19,11 +19,11 @@ struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv); /* argv[0] is the verb */
 	const char *usage;                 /* after "umbel " */
-	const char *help;                  /* one line */
+	const char *help;                  /* one line; NULL: the verb is for umbel itself, and not listed */
 };
 
 extern const struct verb verb_run, verb_list, verb_status, verb_stop, verb_reload, verb_scale, verb_policy,
-    verb_why, verb_events;
+    verb_why, verb_events, verb_probe;
 
 /* One line on stderr with "umbel: " in front. Returns EXIT_USAGE. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -8,6 +8,7 @@
 #include "base/signals.h"
 #include "net/filter.h"
 #include "primary/kind.h"
+#include "primary/notify.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
 #include "primary/slot.h"
@@ -61,6 +62,7 @@ struct cluster {
 	uint64_t oom_kills;  /* as last seen */
 	uint64_t random;
 
+	struct notify notify;
 	struct sharing sharing;
 };
 

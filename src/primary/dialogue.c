@@ -4,6 +4,7 @@
 #include "primary/counting.h"
 #include "primary/handoff.h"
 #include "primary/query.h"
+#include "primary/ready.h"
 #include "wire/handle.h"
 #include "wire/node.h"
 
@@ -158,17 +159,7 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 	}
 	if (s)
 		sharing_listens(s, w);
-	if (!c->settings.wait_ready && !w->waits_to_be_ready)
-		worker_happens(w, WORKER_SERVES);
-}
-
-static void on_ready(struct umbel_worker *w, const struct node_message *m)
-{
-	w->waits_to_be_ready = !m->ready;
-	if (!w->was_ready && !m->ready)
-		worker_set_takes(w, false);
-	if (m->ready)
-		worker_happens(w, WORKER_SERVES);
+	ready_listens(w);
 }
 
 /* As PM2: process.send('ready'). */
@@ -182,9 +173,7 @@ static bool says_ready(const struct umbel_worker *w, const struct node_line *l)
 
 static void on_leaving(struct umbel_worker *w, const struct node_message *m)
 {
-	w->asked = true;
-	worker_happens(w, WORKER_LEAVES); /* this first: the answer says that nothing more comes */
-	sharing_leave_all(w->cluster, w);
+	worker_leaves(w); /* this first: the answer says that nothing more comes */
 	dialogue_reply(w, node_encode_ack(m->seq, w->seq++));
 }
 
@@ -335,7 +324,10 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		tell_slot(w);
 		break;
 	case NODE_UMBEL_READY:
-		on_ready(w, &m);
+		if (m.ready)
+			ready_says(w);
+		else
+			ready_says_not_yet(w);
 		break;
 	case NODE_UMBEL_PRELOAD:
 		w->has_preload = true;
@@ -378,7 +370,7 @@ static void on_message(struct umbel_worker *w, const struct node_line *l, int *f
 	char *key;
 
 	if (says_ready(w, l))
-		worker_happens(w, WORKER_SERVES);
+		ready_says(w);
 	/* What nobody listens to is not copied. */
 	if (events->handlers[UMBEL_MESSAGE].f)
 		e = events_add(events, UMBEL_MESSAGE, w, l->text, l->len);

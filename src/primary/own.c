@@ -5,6 +5,7 @@
 #include "primary/cluster.h"
 #include "primary/named.h"
 #include "primary/policy.h"
+#include "primary/ready.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
 
@@ -282,8 +283,7 @@ int own_seat(struct umbel_worker *w, struct share *s)
 void own_serves(struct umbel_worker *w, struct share *s)
 {
 	sharing_tell_listening(s, w);
-	if (!w->cluster->settings.wait_ready && !w->waits_to_be_ready)
-		worker_happens(w, WORKER_SERVES);
+	ready_listens(w);
 }
 
 void own_tell_failure(const struct own *own, int error)

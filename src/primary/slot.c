@@ -3,6 +3,7 @@
 #include "primary/cluster.h"
 #include "primary/generation.h"
 #include "primary/limits.h"
+#include "primary/ready.h"
 #include "primary/reload.h"
 #include "primary/settings.h"
 #include "primary/worker.h"
@@ -16,12 +17,7 @@ static void happens(struct slot *slot, enum slot_event event);
 
 static void set_deadline(struct slot *slot, struct umbel_worker *w)
 {
-	const struct umbel_settings *s = &slot->cluster->settings;
-
-	if (w->kind == KIND_NONE)
-		worker_deadline(w, DEADLINE_PROOF, s->min_up_ms);
-	else if (s->ready_ms && (slot->kept || reload_is_running(slot->cluster)))
-		worker_deadline(w, DEADLINE_READY, s->ready_ms);
+	ready_await(w, slot->kept || reload_is_running(slot->cluster));
 }
 
 static int start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
@@ -151,7 +147,7 @@ static void action_adopt(struct slot *slot)
 	generation_unref(slot->generation);
 	slot->generation = generation_ref(slot->worker->generation);
 	/* This first: somebody has to take while the other leaves. */
-	if (slot->worker->was_ready || !slot->cluster->settings.wait_ready)
+	if (slot->worker->was_ready || !ready_is_withheld(&slot->cluster->settings))
 		worker_set_takes(slot->worker, true);
 	leave(slot, &old);
 }

@@ -5,6 +5,7 @@
 #include "primary/generation.h"
 #include "primary/intercept.h"
 #include "primary/limits.h"
+#include "primary/ready.h"
 #include "primary/worker.h"
 
 #include <errno.h>
@@ -214,7 +215,7 @@ void spares_release(struct umbel_worker *w)
 	dialogue_release(w);
 	intercept_release(w);
 	if (w->serves)
-		worker_happens(w, WORKER_SERVES);
+		ready_serves(w);
 	/* At once: whatever else is to be done in this turn, a process to be forked among it, takes longer. */
 	cluster_flush(c);
 }

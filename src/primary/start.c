@@ -6,6 +6,7 @@
 #include "primary/inspect.h"
 #include "primary/intercept.h"
 #include "primary/preload.h"
+#include "primary/ready.h"
 #include "primary/settings.h"
 #include "primary/slot.h"
 #include "primary/spawn.h"
@@ -131,7 +132,7 @@ static int build_environment(struct start *start)
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
 	/* A spare's slot is not known yet. */
 	bool has_slot = !w->is_spare, has_channel = w->kind != KIND_NONE;
-	char *own[] = {id, number, max_message, grace, has_channel ? channel : NULL, NULL};
+	char *own[] = {id, number, max_message, grace, w->cluster->notify.variable, has_channel ? channel : NULL, NULL};
 	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
 	char *const *more[] = {g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
@@ -259,7 +260,10 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 		err = spawn_process(&spawn, &w->pid, &w->pidfd);
 	}
 	close_descriptors(s, err);
-	strings_free(s->env);
+	if (!err && settings->ready_command)
+		w->environment = s->env;
+	else
+		strings_free(s->env);
 	free(s->inspected);
 	return err;
 }
@@ -276,7 +280,7 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 	w->is_spare = w->lacks_slot = slot->number == 0;
 	w->id = c->last_id + 1;
 	w->kind = kind;
-	w->takes = !c->settings.wait_ready;
+	w->takes = !ready_is_withheld(&c->settings);
 	w->connected = kind != KIND_NONE;
 	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
 	w->started_ms = worker_now_ms();

@@ -3,6 +3,7 @@
 #include "net/steer.h"
 #include "primary/cluster.h"
 #include "primary/policy.h"
+#include "primary/probe.h"
 #include "primary/share.h"
 #include "primary/worker.h"
 
@@ -25,6 +26,8 @@ struct takers {
 	unsigned first[BUCKETS_SLOTS + 2];   /* by slot: where they begin in targets; the next slot's: where they end */
 	uint16_t targets[TARGETS_MOST];
 	unsigned count;
+	struct steer_probe probes[STEER_PROBES_MOST]; /* to those who are asked whether they are ready */
+	unsigned probe_count;
 };
 
 static const struct subscription *seat_of(const struct share *s, uint32_t id)
@@ -35,12 +38,38 @@ static const struct subscription *seat_of(const struct share *s, uint32_t id)
 	return NULL;
 }
 
+static bool is_there(const struct share *s, const struct side *side)
+{
+	return side->owner && side->listens && &side->member != s->sides.moving;
+}
+
+static void find_probes(const struct share *s, struct takers *t)
+{
+	const struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link) {
+		const struct subscription *seat = is_there(s, side) ? seat_of(s, side->owner) : NULL;
+		uint16_t port = seat ? probe_port(seat->worker) : 0;
+
+		if (port && t->probe_count < STEER_PROBES_MOST)
+			t->probes[t->probe_count++] = (struct steer_probe){port, side->member.index};
+	}
+}
+
+static bool is_probed(const struct takers *t, const struct side *side)
+{
+	for (unsigned i = 0; i < t->probe_count; i++)
+		if (t->probes[i].target == side->member.index)
+			return true;
+	return false;
+}
+
 /* Its worker may be steered to, through this socket. */
 static bool may_take(const struct share *s, const struct side *side)
 {
 	const struct subscription *seat;
 
-	if (!side->owner || !side->listens || side->slot > BUCKETS_SLOTS || &side->member == s->sides.moving)
+	if (!is_there(s, side) || side->slot > BUCKETS_SLOTS)
 		return false;
 	seat = seat_of(s, side->owner);
 	return seat && seat->worker->takes;
@@ -66,8 +95,7 @@ static void find_newest(struct share *s, struct takers *t)
 
 static bool is_target(const struct share *s, const struct takers *t, const struct side *side)
 {
-	return side->owner && side->listens && side->slot <= BUCKETS_SLOTS && t->workers[side->slot] == side->owner &&
-	       &side->member != s->sides.moving;
+	return is_there(s, side) && side->slot <= BUCKETS_SLOTS && t->workers[side->slot] == side->owner;
 }
 
 static void find_takers(struct share *s, struct takers *t)
@@ -76,6 +104,8 @@ static void find_takers(struct share *s, struct takers *t)
 
 	memset(t, 0, sizeof(*t));
 	find_newest(s, t);
+	if (s->listener.address.kind == ADDRESS_TCP && !s->sides.rebuilds_ms)
+		find_probes(s, t);
 	for (int slot = 1; slot <= BUCKETS_SLOTS; slot++) {
 		t->first[slot] = t->count;
 		if (!t->workers[slot])
@@ -124,13 +154,20 @@ static int plan_sticky(struct share *s, const struct takers *t, uint16_t ret[BUC
 	return 0;
 }
 
-static int attach(struct share *s, const struct steer_plan *plan)
+/* plan NULL: as before, but for the probes. */
+static int attach(struct share *s, const struct steer_plan *plan, const struct takers *t)
 {
 	struct sock_filter program[STEER_MAX];
 	struct steering *st = &s->steering;
-	unsigned length = steer_program(plan, program);
-	size_t size = length * sizeof(*program);
+	unsigned prefix = steer_prefix(t->probes, t->probe_count, program);
+	unsigned length = plan ? steer_program(plan, program + prefix) : st->length - st->prefix;
+	size_t size;
 	int err;
+
+	if (!plan)
+		memcpy(program + prefix, st->program + st->prefix, length * sizeof(*program));
+	length += prefix;
+	size = length * sizeof(*program);
 
 	if (!st->doubted && length == st->length && memcmp(program, st->program, size) == 0)
 		return 0;
@@ -141,6 +178,7 @@ static int attach(struct share *s, const struct steer_plan *plan)
 	free(st->program);
 	st->program = malloc(size);
 	st->length = st->program ? length : 0;
+	st->prefix = st->program ? prefix : 0;
 	if (st->program)
 		memcpy(st->program, program, size);
 	return 0;
@@ -155,8 +193,8 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	int err = 0;
 
 	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length && !s->steering.is_wrong &&
-	    cluster_expects_workers(s->cluster))
-		return 0; /* where it went before it waits for a successor, who alone can take it */
+	    cluster_expects_workers(s->cluster)) /* where it went before it waits for a successor, who can take it */
+		return t->probe_count || s->steering.prefix ? attach(s, NULL, t) : 0;
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
 		plan = (struct steer_plan){STEER_CLIENT, NULL, 0, buckets};
@@ -165,7 +203,7 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	}
 	if (s->chooser || s->sides.rebuilds_ms)
 		plan = (struct steer_plan){STEER_TO_FIRST, &first, 1, NULL};
-	return err ? err : attach(s, &plan);
+	return err ? err : attach(s, &plan, t);
 }
 
 static void mark(struct share *s, const struct takers *t)
@@ -174,7 +212,7 @@ static void mark(struct share *s, const struct takers *t)
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		side->steered = steered && is_target(s, t, side);
+		side->steered = (steered && is_target(s, t, side)) || is_probed(t, side);
 	sides_arm(s);
 }
 

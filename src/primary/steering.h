@@ -14,7 +14,7 @@ struct sock_filter;
 
 struct steering {
 	struct sock_filter *program; /* that is attached; NULL: none yet */
-	unsigned length;
+	unsigned length, prefix; /* how much of it is for probes */
 	bool doubted;    /* perhaps it is not attached any more */
 	bool is_wrong;   /* it names an index that is gone */
 	struct buckets *homes;       /* sticky: of all slots; NULL until then */

@@ -6,6 +6,8 @@
 #include "primary/generation.h"
 #include "primary/handoff.h"
 #include "primary/intercept.h"
+#include "primary/probe.h"
+#include "primary/ready.h"
 #include "primary/slot.h"
 #include "primary/spawn.h"
 #include "primary/steering.h"
@@ -36,6 +38,7 @@ static void unreference(struct umbel_worker *w)
 	accounts_finish(&w->accounts);
 	scoreboard_unmap(w->board);
 	dialogue_forget(w);
+	free(w->status);
 	free(w);
 }
 
@@ -85,11 +88,12 @@ static void say_stop(struct umbel_worker *w)
 
 static void take_no_more(struct umbel_worker *w)
 {
-	static const enum worker_deadline over[] = {DEADLINE_READY, DEADLINE_PROOF, DEADLINE_SOAK,
-						    DEADLINE_AGE};
+	static const enum worker_deadline over[] = {DEADLINE_READY, DEADLINE_AFTER, DEADLINE_PROOF,
+						    DEADLINE_SOAK, DEADLINE_AGE};
 
 	for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++)
 		w->deadlines[over[i]] = 0;
+	probe_end(w);
 	sharing_leave_all(w->cluster, w);
 	if (!w->deadlines[DEADLINE_GRACE])
 		worker_deadline(w, DEADLINE_GRACE, w->cluster->settings.grace_ms);
@@ -104,7 +108,9 @@ static void action_tell_ready(struct umbel_worker *w)
 	w->was_ready = true;
 	w->cluster->events->settled = true;
 	w->ready_ms = worker_now_ms();
+	probe_end(w);
 	worker_no_deadline(w, DEADLINE_READY);
+	worker_no_deadline(w, DEADLINE_AFTER);
 	worker_deadline(w, DEADLINE_PROOF, w->cluster->settings.min_up_ms);
 	worker_deadline(w, DEADLINE_SOAK, w->cluster->settings.soak_ms);
 	events_add(w->cluster->events, UMBEL_READY, w, "", 0);
@@ -153,11 +159,13 @@ static void action_signal(struct umbel_worker *w)
 static void action_kill(struct umbel_worker *w)
 {
 	w->killed = true;
+	probe_end(w);
 	send_signal(w, SIGKILL);
 }
 
 static void action_bury(struct umbel_worker *w)
 {
+	probe_end(w);
 	memset(w->deadlines, 0, sizeof(w->deadlines));
 	uv_timer_stop(&w->timer);
 }
@@ -190,6 +198,13 @@ void worker_ask(struct umbel_worker *w)
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
 }
 
+void worker_leaves(struct umbel_worker *w)
+{
+	w->asked = true;
+	worker_happens(w, WORKER_LEAVES);
+	sharing_leave_all(w->cluster, w);
+}
+
 void worker_set_takes(struct umbel_worker *w, bool takes)
 {
 	if (w->takes != takes) {
@@ -211,11 +226,11 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		w->late = true;
 		worker_happens(w, WORKER_LATE);
 		break;
+	case DEADLINE_AFTER:
+		ready_listens(w);
+		break;
 	case DEADLINE_PROOF:
-		if (w->was_ready)
-			slot_worker_proved(w);
-		else
-			worker_happens(w, WORKER_SERVES);
+		slot_worker_proved(w);
 		break;
 	case DEADLINE_SOAK:
 		w->soaked = true;

@@ -22,7 +22,8 @@ TAILQ_HEAD(handoffs, handoff);
 /* What is to happen to it at a certain time, unless something else comes first. */
 enum worker_deadline {
 	DEADLINE_READY,  /* it is late */
-	DEADLINE_PROOF,  /* it has lived for settings.min_up_ms; one without a channel is ready then */
+	DEADLINE_AFTER,  /* it has not listened: ready by its age */
+	DEADLINE_PROOF,  /* it has been ready for settings.min_up_ms */
 	DEADLINE_SOAK,   /* it has been ready for long enough */
 	DEADLINE_PARTED, /* it lives on without its channel */
 	DEADLINE_CUT,    /* its responses were marked for long enough: act:disconnect */
@@ -101,6 +102,10 @@ struct umbel_worker {
 	void *data;
 	int stdio[UMBEL_STDIO_MAX]; /* our ends of pipes; -1 */
 	int inspect_port; /* of its debugger; 0: none of ours */
+	char *status;     /* as it says (STATUS=, notify.h); NULL */
+	uint64_t watchdog_ms; /* of uv_hrtime(): its last WATCHDOG=1; 0: none */
+	struct probe *probe;  /* is it ready? NULL: nobody asks */
+	char **environment;   /* until it is ready, where there is a ready command; NULL */
 
 	uv_poll_t death, channel_poll;
 	uv_timer_t timer;
@@ -137,6 +142,7 @@ void worker_tell_failed(struct umbel_worker *w, int error, const char *why);
 void worker_happens(struct umbel_worker *w, enum worker_event event);
 
 void worker_ask(struct umbel_worker *w);     /* to leave; KILL when the grace is over */
+void worker_leaves(struct umbel_worker *w);  /* by its own wish, as it says */
 void worker_part(struct umbel_worker *w);    /* the channel is over, the process perhaps not */
 void worker_destroy(struct umbel_worker *w); /* kill, reap, no events: the cluster is being closed */
 
