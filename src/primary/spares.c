@@ -15,7 +15,7 @@
 enum {
 	SOON_MS = 200,      /* a successor that has just been released is to have the CPU for itself */
 	PATIENCE_MS = 5000, /* and one that boots */
-	BOOTING_MOST = 4,   /* at a time, beside those who serve */
+	BOOTING_MOST = 4,   /* at a time, beside those who serve; one, when the last one died */
 	LONG_MS = 1000,     /* one that was held for so long has not died in its boot */
 };
 
@@ -127,7 +127,7 @@ static int start_one(struct cluster *c)
 
 	if (err == -ENOTSUP) {
 		c->spares.unfit = c->generation->number;
-		cluster_note(c, 0, "spare", "there is none: %s", c->reason->text);
+		cluster_note(c, 0, "spares", "%s", c->reason->text);
 		return err;
 	}
 	if (err) {
@@ -146,8 +146,9 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct cluster *c = timer->data;
 	unsigned count = count_usable(c, false), booting = count_usable(c, true), most = wanted(c);
+	unsigned at_a_time = c->spares.ends ? 1 : BOOTING_MOST;
 
-	while (count < most && booting < BOOTING_MOST && start_one(c) == 0) {
+	while (count < most && booting < at_a_time && start_one(c) == 0) {
 		count++;
 		booting++;
 	}

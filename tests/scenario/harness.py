@@ -19,7 +19,7 @@ BUILD = ROOT / os.environ.get("UMBEL_BUILD", "build")
 UMBEL = BUILD / "umbel"
 PROGRAMS = ROOT / "tests" / "programs"
 
-STARTED = re.compile(r"^umbel: slot (\d+) pid (\d+) started")
+STARTED = re.compile(r"^umbel: slot (\d+):? pid (\d+) (?:started|steps in)")
 LISTENS = re.compile(r"^umbel: slot (\d+) pid (\d+) listens on (\S+)")
 ENDED = re.compile(r"^umbel: slot (\d+) pid (\d+) (killed by|exited with|left)")
 REPORT = re.compile(r"^umbel: descriptors: (\d+) at start, (\d+) at end")
