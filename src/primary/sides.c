@@ -317,11 +317,13 @@ void sides_trim(struct share *s)
 	if (is_udp(s))
 		return; /* there is no shutdown(2) for it, so it could not leave the group at a known time */
 	TAILQ_FOREACH (side, &s->sides.list, link) {
-		const struct slot *slot = c->slots[side->slot - 1];
-		bool wanted = slot_is_wanted(slot) || slot->worker;
+		const struct slot *slot;
+		bool wanted;
 
 		if (side->owner || side->retires_ms)
-			continue;
+			continue; /* a spare's is nobody else's: it has no slot yet */
+		slot = c->slots[side->slot - 1];
+		wanted = slot_is_wanted(slot) || slot->worker;
 		for (other = TAILQ_NEXT(side, link); wanted && other; other = TAILQ_NEXT(other, link))
 			wanted = other->slot != side->slot || other->owner || other->retires_ms;
 		if (!wanted)
