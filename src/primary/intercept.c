@@ -137,16 +137,14 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 	struct own own;
 	int err = own_look(x->worker, call, &own);
 
-	if (!trap_is_valid(x->notify, call->id)) {
-		own_finish(&own); /* what was read may be another's */
-		return;
-	}
+	if (!trap_is_valid(x->notify, call->id))
+		goto out; /* what was read may be another's */
 	if (err == -EPERM)
 		tell_once(x->cluster, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): "
 			  "its bind(2) is left alone");
 	if (err) {
 		pass(x, call);
-		return;
+		goto out;
 	}
 	err = bind_it(x, call, &own);
 	if (own.replaced)
@@ -154,6 +152,7 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 	trap_answer(x->notify, call->id, err);
 	if (err && err != -ENOENT) /* the call is gone */
 		own_tell_failure(&own, err);
+out:
 	own_finish(&own);
 }
 
