@@ -1,6 +1,7 @@
 #include "primary/dialogue.h"
 
 #include "base/fd.h"
+#include "primary/activation.h"
 #include "primary/counting.h"
 #include "primary/handoff.h"
 #include "primary/query.h"
@@ -135,6 +136,9 @@ int dialogue_breach(struct umbel_worker *w, const char *what)
 static void on_online(struct umbel_worker *w)
 {
 	w->online = true;
+	if (w->kind == KIND_INTERCEPT)
+		w->kind_why = "it speaks on the channel";
+	activation_decline(w);
 	events_add(w->cluster->events, UMBEL_ONLINE, w, "", 0);
 }
 

@@ -3,12 +3,15 @@
 #ifndef UMBEL_PRIMARY_GENERATION_H
 #define UMBEL_PRIMARY_GENERATION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct generation {
 	uint32_t number;
 	char **base; /* in the place of the primary's environment and settings.env; NULL: these */
 	char **more; /* added after them and the slot's own */
+	bool declines;      /* its program does not take sockets that it is offered (activation.h) */
+	bool told_no_offer; /* that an address could not be offered to it */
 	unsigned references;
 };
 

@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "net/connections.h"
 #include "net/trap.h"
+#include "primary/activation.h"
 #include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/own.h"
@@ -139,6 +140,8 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 
 	if (!trap_is_valid(x->notify, call->id))
 		goto out; /* what was read may be another's */
+	if (!err || err == -ENOTSUP)
+		activation_yield(x->worker, &own.address, own.ipv6_only);
 	if (err == -EPERM)
 		tell_once(x->cluster, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): "
 			  "its bind(2) is left alone");

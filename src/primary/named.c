@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool is_any_host(const char *host)
@@ -22,7 +23,7 @@ static void canonical(const struct address *a, char host[ADDRESS_HOST_MAX])
 		inet_ntop(family, &binary, host, ADDRESS_HOST_MAX);
 }
 
-static bool is_same(const struct address *named, const struct address *a)
+bool named_is(const struct address *named, const struct address *a)
 {
 	char one[ADDRESS_HOST_MAX], other[ADDRESS_HOST_MAX];
 
@@ -42,7 +43,7 @@ bool named_find(char *const *listen, const struct address *a, struct address *re
 	const char *why;
 
 	for (; listen && *listen; listen++)
-		if (address_parse(*listen, ret, &why) == 0 && is_same(ret, a))
+		if (address_parse(*listen, ret, &why) == 0 && named_is(ret, a))
 			return true;
 	return false;
 }
@@ -63,6 +64,18 @@ void named_merge(struct address_options *options, const struct address_options *
 		options->shared = true;
 	if (named->owner[0])
 		memcpy(options->owner, named->owner, sizeof(options->owner));
+}
+
+void named_apply(bool is_other_user, const struct umbel_settings *s, struct address *a)
+{
+	struct address_options *o = &a->options;
+	struct address named;
+
+	if (is_other_user)
+		snprintf(o->owner, sizeof(o->owner), s->gid >= 0 ? "%lld:%lld" : "%lld", (long long)s->uid,
+			 (long long)s->gid);
+	if (named_find(s->listen, a, &named))
+		named_merge(o, &named.options);
 }
 
 int named_check(char *const *addresses, const char *field, struct reason *reason)

@@ -122,7 +122,7 @@ int own_may_bind(const struct own *own)
 
 /* ---- its address ---- */
 
-static enum umbel_policy policy_of_programs(struct cluster *c, enum share_form form)
+enum umbel_policy own_policy(struct cluster *c, enum share_form form)
 {
 	enum umbel_policy app = settings_policy(&c->settings);
 
@@ -154,9 +154,9 @@ static int open_share(struct own *own, struct share **ret)
 		form = SHARE_LENT;
 	if (asprintf(&key, "%s%s", address_format(&own->address, text, sizeof(text)), own->ipv6_only ? " only" : "") < 0)
 		return -ENOMEM;
-	err = share_open(c, key, &wish, form, policy_of_programs(c, form), NULL, ret);
+	err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
-		err = share_open(c, key, &wish, form, policy_of_programs(c, form), NULL, ret);
+		err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
 	if (err)
 		free(key);
 	else

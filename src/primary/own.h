@@ -36,6 +36,7 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call); /* the share's only one */
 void own_forget(struct share *s); /* it was opened for nothing */
 
+enum umbel_policy own_policy(struct cluster *c, enum share_form form); /* of programs that accept by themselves */
 int own_seat(struct umbel_worker *w, struct share *s); /* it accepts there. 0 or -ENOMEM */
 void own_serves(struct umbel_worker *w, struct share *s); /* it listens: told, and perhaps it is ready */
 void own_tell_failure(const struct own *own, int error);

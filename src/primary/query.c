@@ -1,6 +1,7 @@
 #include "primary/query.h"
 
 #include "base/fd.h"
+#include "primary/activation.h"
 #include "primary/cluster.h"
 #include "primary/counting.h"
 #include "primary/dialogue.h"
@@ -109,20 +110,6 @@ static bool is_passed(const struct cluster *c, int fd)
 	return false;
 }
 
-/* Whose a file is only the operator says to workers of another user; it is theirs. */
-static void set_options(const struct umbel_worker *w, struct socket_wish *wish)
-{
-	const struct umbel_settings *s = &w->cluster->settings;
-	struct address_options *o = &wish->address.options;
-	struct address named;
-
-	if (w->is_other_user)
-		snprintf(o->owner, sizeof(o->owner), s->gid >= 0 ? "%lld:%lld" : "%lld", (long long)s->uid,
-			 (long long)s->gid);
-	if (named_find(s->listen, &wish->address, &named))
-		named_merge(o, &named.options);
-}
-
 static int make_wish(const struct umbel_worker *w, const struct node_query *q, struct socket_wish *ret)
 {
 	const char *why;
@@ -145,7 +132,7 @@ static int make_wish(const struct umbel_worker *w, const struct node_query *q, s
 	if (!err && q->options && address_parse_options(q->options, &ret->address, &why) < 0)
 		err = -EINVAL;
 	if (!err)
-		set_options(w, ret);
+		named_apply(w->is_other_user, &w->cluster->settings, &ret->address);
 	return err;
 }
 
@@ -256,6 +243,14 @@ static int may_have(struct cluster *c, struct umbel_worker *w, const struct node
 	return may_listen(w, &m->query);
 }
 
+static void take_data(struct share *s, json_t *data)
+{
+	if (!json_is_null(s->data) || !data)
+		return;
+	json_decref(s->data);
+	s->data = json_incref(data);
+}
+
 /* `key` is taken when a share is opened with it, and is NULL then. */
 static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, const struct node_message *m,
 			struct share **ret)
@@ -275,14 +270,16 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	if (err)
 		return err;
 	if (s) {
-		if (json_is_null(s->data) && m->data) {
-			json_decref(s->data);
-			s->data = json_incref(m->data);
-		}
+		take_data(s, m->data);
 		*ret = s;
 		return 0;
 	}
 	err = make_wish(w, &m->query, &wish);
+	if (!err && m->query.fd < 0 && (s = activation_claim(w, &wish, *key))) {
+		take_data(s, m->data);
+		*ret = s;
+		return 0;
+	}
 	if (!err)
 		err = open_new(w, *key, &wish, m, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))

@@ -1,4 +1,5 @@
 /* What the user asks a cluster for: cluster.h. Policies: switching.c. */
+#include "primary/activation.h"
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/policy.h"
@@ -56,7 +57,7 @@ static int check_kind(struct cluster *c, const struct umbel_settings *s)
 		return reason_set(c->reason, -EINVAL, "settings.%s: workers with --share %s accept by themselves, their "
 				  "connections are not counted",
 				  s->max_connections ? "max_connections" : "recycle_connections", kind_name(c->kind));
-	return 0;
+	return activation_check(s, c->kind, c->reason);
 }
 
 int cluster_setup(struct cluster *c, const struct umbel_settings *s)

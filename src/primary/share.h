@@ -58,6 +58,7 @@ struct share {
 	struct sides sides;
 	struct steering steering;
 	bool closed;
+	bool is_offered; /* opened for workers that find it at their start; nobody has asked for it (activation.h) */
 	bool accept_alone; /* who came last accepts by itself; of programs always */
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;

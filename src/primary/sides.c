@@ -226,9 +226,11 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	sides_check_order(s);
 	if (side->is_stale) /* broadcasts come to every socket of a port, also to one that nobody reads */
 		sides_drop(side->listener.fd);
-	side->is_stale = side->was_left = false;
+	if (side->is_program)
+		fd_set_nonblocking(side->listener.fd, true);
+	side->is_stale = side->was_left = side->is_program = side->is_offered = false;
 	side->owner = w->id;
-	side->is_read_alone = accepts || is_udp(s) || side->is_program;
+	side->is_read_alone = accepts || is_udp(s);
 	side->times_shut = 0;
 	retire_cancel(side);
 	steering_update(s); /* an index more */

@@ -29,6 +29,7 @@ struct side {
 	bool is_read_alone; /* what is in it only its worker can take: datagrams, or it accepts by itself */
 	bool is_program; /* a program's own, or given to one that knows nothing of us: nobody else accepts from it (it may
 			  * block), and it is not shut down while a worker has it */
+	bool is_offered; /* its worker found it at its start (activation.h), and may take it or not */
 	bool listens;    /* it is in the group. Of a program's own: not before its listen(2) */
 	bool was_left;   /* its worker was asked to leave: nobody is to come for it */
 	bool readable;  /* connections may wait in it */

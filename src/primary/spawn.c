@@ -30,17 +30,24 @@ struct child_groups {
 
 /* ---- in the child: only async-signal-safe calls, the primary may have threads ---- */
 
+static char *child_write_number(char *to, int number)
+{
+	char digits[12], *d = digits + sizeof(digits);
+
+	for (*--d = '\0'; number > 0; number /= 10)
+		*--d = (char)('0' + number % 10);
+	return stpcpy(to, d);
+}
+
 static void child_fail(int channel, const char *step, int error)
 {
-	char line[128] = "{\"cmd\":\"NODE_UMBEL_EXEC\",\"step\":\"", digits[8];
-	char *p = line + strlen(line), *d = digits + sizeof(digits);
+	char line[128] = "{\"cmd\":\"NODE_UMBEL_EXEC\",\"step\":\"";
+	char *p = line + strlen(line);
 	ssize_t ignored;
 
 	p = stpcpy(p, step);
 	p = stpcpy(p, "\",\"errno\":");
-	for (*--d = '\0'; error > 0; error /= 10)
-		*--d = (char)('0' + error % 10);
-	p = stpcpy(p, d);
+	p = child_write_number(p, error);
 	p = stpcpy(p, "}\n");
 	ignored = write(channel, line, (size_t)(p - line));
 	(void)ignored;
@@ -91,27 +98,40 @@ static void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What is to be at number i; -1: nothing. */
+static int child_source(const struct spawn *s, int i)
+{
+	int socket = i - SPAWN_FIRST_SOCKET, count = (int)s->socket_count;
+
+	if (count == 0 || socket < 0)
+		return i < SPAWN_FDS ? s->fds[i] : -1;
+	return socket < count ? s->sockets[socket] : socket == count ? s->fds[s->channel] : -1;
+}
+
 /* First out of the way, then into place: a target may be the number of another's source. */
 static int child_descriptors(const struct spawn *s, int *ret_channel)
 {
-	int from[SPAWN_FDS];
+	enum { PLACES = SPAWN_FDS + SPAWN_SOCKETS };
+	int from[PLACES], channel = spawn_channel(s);
 
-	for (int i = 0; i < SPAWN_FDS; i++) {
-		from[i] = s->fds[i] < 0 ? -1 : fcntl(s->fds[i], F_DUPFD_CLOEXEC, SPAWN_FDS);
-		if (from[i] < 0 && s->fds[i] >= 0)
+	for (int i = 0; i < PLACES; i++) {
+		int source = child_source(s, i);
+
+		from[i] = source < 0 ? -1 : fcntl(source, F_DUPFD_CLOEXEC, PLACES);
+		if (from[i] < 0 && source >= 0)
 			return errno;
 	}
-	*ret_channel = from[s->channel];
-	for (int i = 0; i < SPAWN_FDS; i++) {
-		bool until_exec = i == s->channel && !s->keep_channel;
+	*ret_channel = from[channel];
+	for (int i = 0; i < PLACES; i++) {
+		bool until_exec = i == channel && !s->keep_channel;
 
 		if (from[i] < 0)
 			close(i);
 		else if (dup3(from[i], i, until_exec ? O_CLOEXEC : 0) < 0)
 			return errno;
 	}
-	*ret_channel = s->channel;
-	close_range(SPAWN_FDS, ~0U, 0);
+	*ret_channel = channel;
+	close_range(PLACES, ~0U, 0);
 	return 0;
 }
 
@@ -147,6 +167,8 @@ static void child(const struct spawn *s, const struct child_groups *groups, pid_
 	if (getppid() != primary)
 		_exit(SPAWN_FAILED);
 	child_signals();
+	if (s->pid_text)
+		child_write_number(s->pid_text, getpid());
 	execve(s->path, s->argv, s->env);
 	child_fail(channel, "exec", errno);
 }
@@ -171,6 +193,11 @@ static int find_groups(const struct spawn *s, struct child_groups *ret)
 			 &ret->count) < 0)
 		return -E2BIG;
 	return 0;
+}
+
+int spawn_channel(const struct spawn *s)
+{
+	return s->socket_count ? SPAWN_FIRST_SOCKET + (int)s->socket_count : s->channel;
 }
 
 int spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd)

@@ -8,6 +8,8 @@
 
 #define SPAWN_FAILED 127 /* exit status of a child that has no program */
 #define SPAWN_FDS 8 /* descriptors that a program may be given */
+#define SPAWN_SOCKETS 16 /* and so many sockets */
+#define SPAWN_FIRST_SOCKET 3
 
 struct filter;
 
@@ -19,6 +21,9 @@ struct spawn {
 	int64_t uid, gid;   /* -1: ours */
 	int fds[SPAWN_FDS]; /* descriptors to become 0, 1, ...; -1: none there */
 	int channel;        /* which of them is the channel. It also tells of a failed exec, see below */
+	const int *sockets; /* become 3, 4, ...: what fds has there is not given, and the channel is behind them */
+	unsigned socket_count; /* 0: none */
+	char *pid_text;     /* in env: the child writes its process number there (10 digits, a NUL); NULL: nowhere */
 	bool keep_channel;  /* false: it is closed by the exec */
 	bool outlives_us;   /* it notices by itself when we are gone (Node); else it is killed then */
 	const struct filter *filter; /* NULL: none. Loaded first of all in the child, whose notification descriptor then
@@ -26,6 +31,9 @@ struct spawn {
 	int filter_to;        /* our end is for the caller to read; a stream or SEQPACKET socket */
 	struct rlimit nofile; /* what this process had before it raised its own */
 };
+
+/* Where the program finds the channel. */
+int spawn_channel(const struct spawn *s);
 
 /* Forks and executes: own process group, empty signal mask, default dispositions, unless
  * outlives_us killed when this thread ends, every other descriptor closed. The descriptors stay the caller's. 0, or -errno of what

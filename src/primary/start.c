@@ -2,6 +2,7 @@
 #include "primary/worker.h"
 
 #include "base/fd.h"
+#include "primary/activation.h"
 #include "primary/generation.h"
 #include "primary/inspect.h"
 #include "primary/intercept.h"
@@ -20,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-_Static_assert(UMBEL_STDIO_MAX == SPAWN_FDS, "one is the other");
+_Static_assert(UMBEL_STDIO_MAX == SPAWN_FDS && ACTIVATION_MOST == SPAWN_SOCKETS, "one is the other");
 
 /* What one start is made from. */
 struct start {
@@ -30,6 +31,8 @@ struct start {
 	char **env;        /* all of it */
 	char **inspected;  /* argv with a port for the debugger; NULL: as it is. The words are argv's */
 	char inspect_option[32];
+	struct activation activation;
+	bool has_reason;   /* why it failed is said */
 	int theirs[UMBEL_STDIO_MAX]; /* what the child gets; -1: nothing there */
 	bool opened[UMBEL_STDIO_MAX]; /* for it alone */
 };
@@ -124,23 +127,62 @@ static int give_inspect_port(struct start *s)
 	return is_script ? give_it_in_environment(s, options) : give_it_in_argv(s, at);
 }
 
+/* Of the first tcp address that the operator names, for programs that ask there; what is in the environment stays. */
+static void write_port(const struct umbel_worker *w, char *const *base, char *out, size_t size)
+{
+	struct address a;
+	const char *why;
+
+	out[0] = '\0';
+	if (environment_value(base, "PORT"))
+		return;
+	for (char *const *l = w->cluster->settings.listen; l && *l; l++)
+		if (address_parse(*l, &a, &why) == 0 && a.kind == ADDRESS_TCP && a.port > 0) {
+			snprintf(out, size, "PORT=%d", a.port);
+			return;
+		}
+}
+
+/* Its sockets' variables (sd_listen_fds(3)); the process number is written by the child. */
+static void name_sockets(struct activation *a, char *ret[4])
+{
+	static char pid[] = "LISTEN_PID=0123456789";
+
+	ret[0] = a->count ? a->fds : NULL;
+	ret[1] = a->names;
+	ret[2] = pid;
+	ret[3] = NULL;
+}
+
+static int channel_place(const struct start *s)
+{
+	const struct umbel_worker *w = s->w;
+
+	return spawn_channel(&(struct spawn){.channel = settings_channel(&w->cluster->settings),
+					     .socket_count = s->activation.count});
+}
+
 static int build_environment(struct start *start)
 {
 	const struct umbel_worker *w = start->w;
 	const struct umbel_settings *settings = &w->cluster->settings;
 	struct generation *g = w->generation;
+	char port[32], *ports[] = {port, NULL}, *sockets[4];
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
 	/* A spare's slot is not known yet. */
 	bool has_slot = !w->is_spare, has_channel = w->kind != KIND_NONE;
 	char *own[] = {id, number, max_message, grace, w->cluster->notify.variable, has_channel ? channel : NULL, NULL};
 	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
-	char *const *more[] = {g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
-			       has_slot ? of_slot : NULL,
+	char *const *more[] = {ports, g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
+			       has_slot ? of_slot : NULL, sockets,
 			       w->kind == KIND_NODE ? node : NULL};
 	char **base = g->base ? g->base : environ, *preload = NULL;
 	int err;
 
+	write_port(w, base, port, sizeof(port));
+	ports[0] = port[0] ? port : NULL;
+	name_sockets(&start->activation, sockets);
 	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->slot->number);
 	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->id);
 	snprintf(number, sizeof(number), "UMBEL_GENERATION=%u", g->number);
@@ -149,9 +191,9 @@ static int build_environment(struct start *start)
 	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu", settings->max_message);
 	snprintf(grace, sizeof(grace), "UMBEL_GRACE_MS=%u", settings->grace_ms);
 	snprintf(channel, sizeof(channel), "%s=%d", w->kind == KIND_NODE ? "NODE_CHANNEL_FD" : "UMBEL_CHANNEL",
-		 settings_channel(settings));
+		 channel_place(start));
 	if (w->kind == KIND_NODE && settings->node_preload) {
-		preload = preload_options(base, more, 3, start->argv, w->is_other_user);
+		preload = preload_options(base, more, 4, start->argv, w->is_other_user);
 		node[2] = preload;
 	}
 	err = environment_build(base, more, sizeof(more) / sizeof(more[0]), &start->env);
@@ -236,8 +278,10 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 {
 	struct umbel_worker *w = s->w;
 	const struct umbel_settings *settings = &w->cluster->settings;
-	int err = build_environment(s);
+	int err = activation_offer(w, &s->activation);
 
+	s->has_reason = err;
+	err = err ? err : build_environment(s);
 	err = err ? err : give_inspect_port(s);
 	for (int i = 0; i < UMBEL_STDIO_MAX && !err; i++)
 		err = open_descriptor(s, i, channel);
@@ -250,6 +294,9 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 		    .uid = settings->uid,
 		    .gid = settings->gid,
 		    .channel = settings_channel(settings),
+		    .sockets = s->activation.sockets,
+		    .socket_count = s->activation.count,
+		    .pid_text = s->activation.count ? (char *)environment_value(s->env, "LISTEN_PID") : NULL,
 		    .keep_channel = w->kind != KIND_NONE,
 		    .outlives_us = w->kind == KIND_NODE,
 		    .filter = filter_to >= 0 ? &w->cluster->filter : NULL,
@@ -323,10 +370,11 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 			fd_close(&ends[0]);
 	}
 	if (err) {
+		activation_withdraw(s.w);
 		intercept_destroy(s.w);
 		generation_unref(s.w->generation);
 		free(s.w);
-		return reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));
+		return s.has_reason ? err : reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));
 	}
 	c->last_id++;
 	worker_attach(s.w, ends[0]);

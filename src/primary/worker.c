@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "base/proc.h"
+#include "primary/activation.h"
 #include "primary/dialogue.h"
 #include "primary/generation.h"
 #include "primary/handoff.h"
@@ -113,6 +114,7 @@ static void action_tell_ready(struct umbel_worker *w)
 	worker_no_deadline(w, DEADLINE_AFTER);
 	worker_deadline(w, DEADLINE_PROOF, w->cluster->settings.min_up_ms);
 	worker_deadline(w, DEADLINE_SOAK, w->cluster->settings.soak_ms);
+	activation_ready(w);
 	events_add(w->cluster->events, UMBEL_READY, w, "", 0);
 	slot_worker_ready(w);
 }
@@ -252,6 +254,9 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		break;
 	case DEADLINE_SOCKETS:
 		dialogue_tell_closed(w);
+		break;
+	case DEADLINE_OFFER:
+		activation_look(w);
 		break;
 	case DEADLINE_ROOM:
 		sharing_resume(w->cluster);
@@ -490,4 +495,5 @@ void worker_attach(struct umbel_worker *w, int channel)
 	intercept_begin(w);
 	TAILQ_INSERT_TAIL(&c->workers, w, link);
 	events_add(c->events, UMBEL_FORK, w, "", 0);
+	activation_begin(w);
 }

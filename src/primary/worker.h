@@ -31,6 +31,7 @@ enum worker_deadline {
 	DEADLINE_GRACE,
 	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */
+	DEADLINE_OFFER, /* it is looked whether it has taken what it was offered */
 	DEADLINE_ROOM, /* it is looked whether it may have more connections again */
 	DEADLINES
 };
@@ -72,6 +73,8 @@ struct umbel_worker {
 	enum umbel_state state; /* changed by worker_happens() alone */
 	enum kind kind;
 	const char *kind_why; /* a constant: why this one */
+	unsigned offered;     /* sockets that it found at its start, and has not declined (activation.h) */
+	uint64_t offered_inode; /* of the first of them */
 	bool takes;           /* may be given connections: no successor that has to prove itself, no
 			       * predecessor of one on trial */
 	bool asked;           /* it, we or the user said: leave */
