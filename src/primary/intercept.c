@@ -133,6 +133,17 @@ static int bind_it(struct intercept *x, const struct trap_call *call, struct own
 	return err;
 }
 
+/* Of a spare: answered when it has a slot. */
+static void hold(struct intercept *x, const struct trap_call *call)
+{
+	if (x->held_count == HELD_MOST) {
+		trap_answer(x->notify, call->id, -EMFILE);
+		return;
+	}
+	x->held[x->held_count++] = *call;
+	worker_happens(x->worker, WORKER_HELD);
+}
+
 static void on_bind(struct intercept *x, const struct trap_call *call)
 {
 	struct own own;
@@ -148,6 +159,11 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 	if (err) {
 		pass(x, call);
 		goto out;
+	}
+	if (x->worker->is_spare && own.address.kind == ADDRESS_UDP) { /* there is no listen(2) of it */
+		hold(x, call);
+		own_finish(&own);
+		return;
 	}
 	err = bind_it(x, call, &own);
 	if (own.replaced)
@@ -216,9 +232,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 		return;
 	}
 	if (w->is_spare) {
-		if (x->held_count < HELD_MOST)
-			x->held[x->held_count++] = *call;
-		worker_happens(w, WORKER_HELD);
+		hold(x, call);
 		return;
 	}
 	if (!side)
@@ -231,6 +245,16 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	trap_answer(x->notify, call->id, err);
 	if (!err)
 		own_serves(w, s);
+}
+
+static void on_call(struct intercept *x, const struct trap_call *call)
+{
+	if (!call->thread) /* of another pid namespace: nothing can be seen of it */
+		pass(x, call);
+	else if (call->which == TRAP_BIND)
+		on_bind(x, call);
+	else
+		on_listen(x, call);
 }
 
 void intercept_release(struct umbel_worker *w)
@@ -248,7 +272,7 @@ void intercept_release(struct umbel_worker *w)
 	if (!x)
 		return;
 	for (unsigned i = 0; i < x->held_count; i++)
-		on_listen(x, &x->held[i]);
+		on_call(x, &x->held[i]);
 	x->held_count = 0;
 }
 
@@ -264,12 +288,7 @@ static void on_calls(uv_poll_t *poll, int status, int events)
 			continue; /* that one is gone */
 		if (err)
 			break;
-		if (!call.thread) /* of another pid namespace: nothing can be seen of it */
-			pass(x, &call);
-		else if (call.which == TRAP_BIND)
-			on_bind(x, &call);
-		else
-			on_listen(x, &call);
+		on_call(x, &call);
 	}
 	if (err && err != -EAGAIN && err != -ENOENT)
 		uv_poll_stop(poll); /* nobody has the filter any more */

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from c_programs import TESTS, greeting, program  # noqa: F401
 from control import status, verb, why
 from harness import SLOW, UMBEL, get, stat, wait_until
 
+PYTHON3 = "/usr/bin/python3"
+
 # An app with a path for each question, on one port or two; `first` runs before it listens.
 NODE = """'use strict';
 %(first)s
@@ -17,6 +20,23 @@ const answer = (request, response) => response.end(request.url === '/env' ? JSON
 	: request.url === '/slot' ? `${process.pid} ${process.env.UMBEL_SLOT}` : `${process.pid}`);
 for (const port of process.argv.slice(2))
 	require('http').createServer(answer).listen(Number(port), () => %(then)s);
+"""
+
+PYTHON = """import http.server, os, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"%d" % os.getpid())
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+DATAGRAMS = """import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", int(sys.argv[1])))
+while True:
+    _, client = s.recvfrom(100)
+    s.sendto(b"%d" % os.getpid(), client)
 """
 
 
@@ -70,7 +90,9 @@ def write(path, first="", then="0"):
 def app(umbel, port):
     """app(*options, kind="node") starts it with two workers and two spares; they are there then."""
     def start(*options, kind="node", count=2, workers=2):
-        command = {"node": ["node", "app.js", port], "c": [TESTS / "spares", f"tcp://:{port}"]}[kind]
+        command = {"node": ["node", "app.js", port], "c": [TESTS / "spares", f"tcp://:{port}"],
+                   "python": [PYTHON3, "-c", PYTHON, port], "plain": [TESTS / "bindings", "plain", port],
+                   "datagrams": [PYTHON3, "-c", DATAGRAMS, port]}[kind]
         run = umbel("--name", "app", "-n", workers, "--soak", "100ms", "--spares", count, *options, "--", *command)
         run.first = serving(run)
         run.spares = held(run, count)
@@ -78,22 +100,33 @@ def app(umbel, port):
     return start
 
 
+def datagram(port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(10 * SLOW)
+        s.connect(("127.0.0.1", port))
+        s.send(b"?")
+        return int(s.recv(100))
+
+
 def ask(kind, port):
     """Who answers, and its slot if it says it."""
-    if kind == "node":
+    if kind == "datagrams":
+        return datagram(port), None
+    if kind != "c":
         return int(get(port)), None
     pid, slot = greeting(port).split()[:2]
     return int(pid), int(slot)
 
 
-@pytest.mark.parametrize("kind", ["node", "c"])
+@pytest.mark.parametrize("kind", ["node", "c", "python", "plain", "datagrams"])
 def test_steps_in(app, port, kind):
-    run = app(kind=kind)
+    run = app(*(["--share-udp"] if kind == "datagrams" else []), kind=kind)
     assert run.spares.isdisjoint(run.first.values())
-    assert {ask(kind, port)[0] for _ in range(8)} == set(run.first.values())  # no spare answers
+    # Some are steered at random: so many that both are asked. No spare answers.
+    assert {ask(kind, port)[0] for _ in range(30)} == set(run.first.values())
     os.kill(run.first[1], signal.SIGKILL)
     pid = steps_in(run, 1, run.spares)
-    answers = {ask(kind, port) for _ in range(8)}
+    answers = {ask(kind, port) for _ in range(30)}
     assert {a[0] for a in answers} == {pid, run.first[2]}
     if kind == "c":
         assert (pid, 1) in answers, "it knows its slot"
@@ -105,14 +138,15 @@ def test_steps_in(app, port, kind):
     assert found["generation"] == 1 and found["state"] == "ready"
 
 
-def test_one_after_the_other(app, port):
+@pytest.mark.parametrize("kind", ["c", "plain"])
+def test_one_after_the_other(app, port, kind):
     """Each crash takes the next spare, at once: nobody waits for a boot."""
-    run = app(kind="c", count=3, workers=1)
+    run = app(kind=kind, count=3, workers=1)
     last = run.first[1]
     for _ in range(3):
         os.kill(last, signal.SIGKILL)
         wait_until(lambda: not is_alive(last), "its end")
-        found, _ = ask("c", port)
+        found, _ = ask(kind, port)
         assert found in run.spares and found != last
         last = found
     held(run, 3)
@@ -139,10 +173,11 @@ def test_rests(app):
     assert " spare" in verb(run, "status", "app").stdout
 
 
-def test_two_listeners(umbel, tmp_path, port, other_port):
+@pytest.mark.parametrize("kind", ["node", "plain"])
+def test_two_listeners(umbel, tmp_path, port, other_port, kind):
     """All that it has asked for is answered."""
-    path = write(tmp_path / "two.js")
-    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--", "node", path, port, other_port)
+    command = ["node", write(tmp_path / "two.js")] if kind == "node" else [TESTS / "bindings", "two"]
+    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--", *command, port, other_port)
     first, spares = serving(run)[1], held(run, 1)
     os.kill(first, signal.SIGKILL)
     pid = steps_in(run, 1, spares)
@@ -175,10 +210,14 @@ def test_dies(app):
     assert run.stop() == 0
 
 
-def test_dies_in_its_boot(umbel, tmp_path, port):
+def without_a_slot(command, port):
+    """A server that, as a spare, does that instead."""
+    return "sh", "-c", f'[ "$UMBEL_SLOT" ] || {command}; exec "$@"', "-", TESTS / "bindings", "plain", port
+
+
+def test_dies_in_its_boot(umbel, port):
     """Again and again: not in a spin, and who serves does not care."""
-    path = write(tmp_path / "fussy.js", "if (!process.env.UMBEL_SLOT) process.exit(3);")
-    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--", "node", path, port)
+    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--", *without_a_slot("exit 3", port))
     first = serving(run)
     run.wait_for(r"^umbel: spare pid \d+ exited with 3; the next one is started in ", 30, 6)
     waits = [float(m[1]) for m in run.find(r"the next one is started in (\S+) s$")]
@@ -189,10 +228,10 @@ def test_dies_in_its_boot(umbel, tmp_path, port):
     assert run.stop() == 0
 
 
-def test_never_listens(umbel, tmp_path, port):
-    path = write(tmp_path / "idle.js", "if (!process.env.UMBEL_SLOT) return setInterval(() => {}, 1e6);")
+def test_never_listens(umbel, port):
     timeout = 2 * SLOW
-    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--ready-timeout", f"{timeout}s", "--", "node", path, port)
+    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--ready-timeout", f"{timeout}s", "--",
+                *without_a_slot("exec sleep 1000", port))
     first = serving(run)
     run.wait_for(rf"^umbel: spare pid \d+ did not listen in {timeout}\.0 s; the next one is started in ", 20)
     assert serving(run) == first
