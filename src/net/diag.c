@@ -299,8 +299,6 @@ int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *d
 	return dump_port(d, &p);
 }
 
-/* ---- one socket's queue ---- */
-
 static int get_option(int fd, int option)
 {
 	int value = 0;
@@ -308,6 +306,90 @@ static int get_option(int fd, int option)
 
 	return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? -errno : value;
 }
+
+/* ---- who listens at one address ---- */
+
+struct members {
+	struct dump dump;
+	int family, interface, v6only;
+	uint8_t address[16]; /* of IPv4 the first four bytes */
+	uint32_t *inodes;
+	unsigned most;
+	int count;
+};
+
+/* What makes two listening sockets members of one group (K9): all of it. */
+static int describe(int fd, struct members *ret)
+{
+	struct sockaddr_storage name = {0};
+	socklen_t size = sizeof(name), v6only_size = sizeof(ret->v6only);
+
+	if (getsockname(fd, (struct sockaddr *)&name, &size) < 0)
+		return -errno;
+	ret->family = name.ss_family;
+	ret->interface = get_option(fd, SO_BINDTOIFINDEX);
+	if (name.ss_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&name;
+
+		ret->dump.port = ntohs(v4->sin_port);
+		memcpy(ret->address, &v4->sin_addr, 4);
+	} else if (name.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&name;
+
+		ret->dump.port = ntohs(v6->sin6_port);
+		memcpy(ret->address, &v6->sin6_addr, 16);
+		if (getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &ret->v6only, &v6only_size) < 0)
+			return -errno;
+	} else {
+		return -EAFNOSUPPORT;
+	}
+	return ret->interface < 0 ? ret->interface : 0;
+}
+
+static bool is_v6only(const struct nlmsghdr *header)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each(attribute, header, sizeof(struct inet_diag_msg))
+		if (mnl_attr_get_type(attribute) == INET_DIAG_SKV6ONLY && mnl_attr_get_payload_len(attribute) >= 1)
+			return mnl_attr_get_u8(attribute);
+	return false;
+}
+
+static int on_member(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data)
+{
+	struct members *m = data;
+	size_t size = m->family == AF_INET ? 4 : 16;
+
+	if (row->idiag_family != m->family || (int)row->id.idiag_if != m->interface ||
+	    memcmp(row->id.idiag_src, m->address, size) != 0)
+		return 0;
+	if (m->family == AF_INET6 && is_v6only(message) != (m->v6only != 0))
+		return 0;
+	if ((unsigned)m->count < m->most)
+		m->inodes[m->count] = row->idiag_inode;
+	m->count++;
+	return 0;
+}
+
+int diag_members(struct diag *d, int fd, uint32_t *ret, unsigned most)
+{
+	struct members m = {.inodes = ret, .most = most};
+	int err = describe(fd, &m);
+
+	m.dump.states = 1 << TCP_LISTEN;
+	m.dump.on_row = on_member;
+	m.dump.data = &m;
+	if (!err)
+		err = dump_port(d, &m.dump);
+	if (err == -EINTR) {
+		m.count = 0;
+		err = dump_port(d, &m.dump);
+	}
+	return err ? err : m.count;
+}
+
+/* ---- one socket's queue ---- */
 
 static int tcp_queue(int fd, struct diag_queue *ret)
 {

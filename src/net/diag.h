@@ -43,6 +43,12 @@ struct diag_peer {
  * was read, twice. */
 int diag_half_open(struct diag *d, int port, struct diag_peer *ret, unsigned most);
 
+/* Sockets that listen at the very address of fd, a tcp socket: the members of its reuseport group, other processes'
+ * too. Their inode numbers, at most `most` of them, in no order. How many there are (may be more than most), or
+ * -errno as above. A walk through the listening sockets only: 25 us,
+ * and 0.3 us for each member. */
+int diag_members(struct diag *d, int fd, uint32_t *ret, unsigned most);
+
 struct diag_clients {
 	unsigned connections; /* established, or closed by the client only; accepted or still queued */
 	unsigned busiest;     /* of them, of the client address that has most */

@@ -12,17 +12,21 @@ struct sock_filter;
 struct group_member {
 	int fd;
 	uint16_t index; /* as the kernel counts */
+	uint32_t inode; /* the socket's, as sock_diag(7) has it */
 };
 
 struct group {
 	struct group_member **members;
 	unsigned count, size;
+	unsigned changes; /* so far */
 };
 
 #define GROUP_MOST 1024
 
-/* Right after its listen(2), of udp its bind(2). 0, -ENOMEM, or -EMFILE: there are GROUP_MOST. */
+/* Right after its listen(2), of udp its bind(2). fd -1: another program's. 0, -ENOMEM, or -EMFILE: there are
+ * GROUP_MOST. */
 int group_add(struct group *g, struct group_member *m, int fd);
+int group_reserve(struct group *g, unsigned more); /* so many can be added then; the same errors */
 
 /* Right after its shutdown(2): the last one has its index now. A mere close(2) does not take a socket out of the
  * kernel's group while any process has a copy (K6). */

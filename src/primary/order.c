@@ -1,6 +1,6 @@
 /* The order of a group when workers shut their sockets down, which takes them out of it (K5): sides.h. One can be
  * followed: the last has its place, and it comes to the end when it listens again. Of two nobody knows which was
- * first, and the order is made anew. */
+ * first, and the order is made anew. So it is with other programs' sockets: strangers.h. */
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/sides.h"
@@ -13,6 +13,7 @@ enum {
 	SETTLE_MS = 20,    /* until what was steered before has arrived */
 	PATIENCE_MS = 3000, /* for what waits in a side: listening anew resets it */
 	SHUT_MOST = 100,    /* by one worker; then it means harm */
+	STRANGERS_MS = 2000, /* between two looks at strangers, while there is one */
 };
 
 static struct side *find_shut(const struct share *s, unsigned *ret_count)
@@ -40,12 +41,16 @@ static bool is_something_waiting(const struct share *s)
 	return false;
 }
 
-/* Everything goes to the door meanwhile; the primary takes what waits in the sides. */
+/* While the order is made anew everything goes to the door; the primary takes what waits in the sides. */
 static void on_timer(uv_timer_t *timer)
 {
 	struct share *s = timer->data;
 	struct side *side;
 
+	if (!s->sides.rebuilds_ms) {
+		sides_check_order(s);
+		return;
+	}
 	if (uv_now(timer->loop) - s->sides.rebuilds_ms < PATIENCE_MS && is_something_waiting(s)) {
 		uv_timer_start(timer, on_timer, SETTLE_MS, 0);
 		return;
@@ -54,6 +59,7 @@ static void on_timer(uv_timer_t *timer)
 		if (side->listens)
 			shutdown(side->listener.fd, SHUT_RDWR);
 	group_reset(&s->sides.group);
+	strangers_restart(s);
 	TAILQ_FOREACH (side, &s->sides.list, link) {
 		if (!side->listens)
 			continue;
@@ -76,7 +82,7 @@ static void count_against_worker(struct side *side)
 {
 	struct umbel_worker *w;
 
-	if (++side->times_shut <= SHUT_MOST)
+	if (side->is_program || ++side->times_shut <= SHUT_MOST)
 		return;
 	TAILQ_FOREACH (w, &side->share->cluster->workers, link)
 		if (w->id == side->owner) {
@@ -91,31 +97,39 @@ static void on_shut_by_program(struct side *side)
 	listener_watch_shut(&side->listener, NULL);
 	side->listens = false;
 	group_remove(&side->share->sides.group, &side->member);
-	steering_update(side->share);
+}
+
+/* True: the order is known. */
+static bool follow_shut(struct share *s, struct side *shut, unsigned count)
+{
+	if (count == 1 && shut->is_program) {
+		on_shut_by_program(shut);
+	} else if (count == 1) {
+		socket_listen_again(shut->listener.fd, &s->wish);
+		group_moved_to_end(&s->sides.group, &shut->member);
+	}
+	if (count == 1)
+		find_shut(s, &count);
+	return count == 0 && strangers_look(s) != STRANGERS_UNKNOWN;
 }
 
 void sides_check_order(struct share *s)
 {
+	enum strangers_word strangers;
 	struct side *side;
 	unsigned count;
 
 	if (!share_accepts(s) || s->sides.rebuilds_ms)
 		return;
+	strangers = strangers_look(s);
 	side = find_shut(s, &count);
-	if (count == 0)
-		return;
-	if (side->is_program && count == 1) {
-		on_shut_by_program(side);
-		return;
-	}
-	count_against_worker(side);
-	if (count == 1) {
-		socket_listen_again(side->listener.fd, &s->wish);
-		group_moved_to_end(&s->sides.group, &side->member);
-		find_shut(s, &count);
-	}
-	if (count == 0)
-		steering_update(s);
-	else
+	if (count > 0)
+		count_against_worker(side);
+	if (strangers == STRANGERS_UNKNOWN || (count > 0 && strangers == STRANGERS_FOLLOWED) ||
+	    (count > 0 && !follow_shut(s, side, count)))
 		rebuild(s);
+	else if (count > 0 || strangers == STRANGERS_FOLLOWED)
+		steering_update(s);
+	if (!s->sides.rebuilds_ms && s->sides.strangers.count > 0)
+		uv_timer_start(&s->sides.timer, on_timer, STRANGERS_MS, 0);
 }

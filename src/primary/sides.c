@@ -180,6 +180,7 @@ void sides_close(struct share *s)
 			shutdown(side->listener.fd, SHUT_RDWR); /* whoever else has it keeps no port busy */
 		side_close(side);
 	}
+	strangers_finish(s);
 	group_finish(&s->sides.group);
 }
 

@@ -8,6 +8,7 @@
 #include "net/diag.h"
 #include "net/group.h"
 #include "net/listener.h"
+#include "primary/strangers.h"
 
 #include <sys/queue.h>
 
@@ -48,6 +49,7 @@ struct sides {
 	struct group group; /* its count is 0: the share has no sides */
 	struct group_member door;
 	const struct group_member *moving; /* its index is about to change: nobody is steered there */
+	struct strangers strangers;
 	bool paused; /* some are: something waits there that nobody could take */
 	uv_timer_t timer;
 	uint64_t rebuilds_ms; /* since, of uv_now(): the order is not known, and is made anew; 0: it is known */
@@ -84,8 +86,8 @@ void sides_arm(struct share *s); /* those that nobody is steered to */
 /* Connections (udp: bytes) that wait in a slot's sockets; 0: in all, the door too. */
 unsigned sides_waiting(const struct share *s, int slot);
 
-/* Tcp: before and after a socket joins or leaves the group, and when one hangs up: did a worker shut one down? The
- * order may have to be made anew; until then all goes to the door. In order.c. */
+/* Tcp: before and after a socket joins or leaves the group, and when one hangs up: did a worker shut one down, or
+ * another program join or leave? The order may have to be made anew; until then all goes to the door. In order.c. */
 void sides_check_order(struct share *s);
 
 /* ---- retire.c ---- */
