@@ -3,7 +3,7 @@ tests/scenario/test_intercept_programs.py."""
 import pytest
 from intercepting import app, home, user  # noqa: F401
 from plain_programs import PLAIN
-from test_intercept_programs import check_program, place  # noqa: F401
+from test_intercept_programs import check_killed, check_program, place  # noqa: F401
 
 REQUESTS = 20000
 
@@ -21,3 +21,13 @@ each_user = pytest.mark.parametrize("user", [
 @each_program
 def test_program(app, port, place, name):
     check_program(app, port, place, name, REQUESTS)
+
+
+@pytest.mark.deadline(300)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.row(
+        program=name, package=f"deb:{PLAIN[name].deb}", result="works", remark=PLAIN[name].remark,
+        checked="20 x kill -9 under load: only what the dead had accepted fails"))
+    for name in ("`python3 -m http.server`", "Go net/http, static")])
+def test_killed_twenty_times(app, port, place, name):
+    check_killed(app, port, place, name, 20)

@@ -94,17 +94,16 @@ def test_listens_again(app, port, mode):
 
 
 def test_closes_its_listener_and_lives_on(app, port):
-    """Nobody is steered there any more."""
+    """Nobody tells: it is found by those who wait there, which come to an end; nobody is steered there any more."""
     run, pids = app(BINDINGS, "gone", port)
     gone = int(get(port, "/again"))
     run.wait_for(f"{gone} listens no more")
     (slot,) = [n for n, pid in pids.items() if pid == gone]
-
-    def is_left_out():
-        (listener,) = status(run)["listeners"]
-        return slot not in [s["slot"] for s in listener["slots"] if s["steered"]]
-
-    wait_until(is_left_out, "it to be left out")
+    with Crowd(port, parallel=60) as crowd:
+        crowd.go(60, timeout=15)
+        assert crowd.failures and gone not in crowd.pids()
+    run.wait_for(rf"slot {slot}.*pid {gone} has closed its socket at tcp://0.0.0.0:{port}")
+    assert slot not in [s["slot"] for s in status(run)["listeners"][0]["slots"] if s["steered"]]
     assert set(answered_by(port)) == set(pids.values()) - {gone}
     assert run.slots() == pids
 
