@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "base/proc.h"
+#include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/generation.h"
 #include "primary/named.h"
@@ -112,6 +113,8 @@ static int open_share(struct umbel_worker *w, const struct address *a, struct sh
 		return err;
 	}
 	(*ret)->is_offered = (*ret)->accept_alone = true;
+	if (form == SHARE_LENT) /* not again for the next worker: by then it is as the others want it, who share that flag */
+		fd_set_nonblocking((*ret)->listener.fd, false);
 	return 0;
 }
 
@@ -137,7 +140,6 @@ static int offer_share(struct share *s, struct umbel_worker *w, int *ret)
 	int err;
 
 	if (s->form == SHARE_LENT) {
-		fd_set_nonblocking(s->listener.fd, false);
 		*ret = s->listener.fd;
 		return 0;
 	}
@@ -306,6 +308,7 @@ static void seat(struct share *s, struct umbel_worker *w)
 	s->accept_alone = true;
 	if (own_seat(w, s) == 0)
 		steering_update(s);
+	closed_watch(s->cluster);
 }
 
 /* What comes before anybody is ready waits for who will be. */
