@@ -27,7 +27,7 @@ struct bpf_result {
 static uint32_t bpf_load(const struct bpf_packet *packet, uint32_t k, uint32_t size)
 {
 	uint32_t offset = k - (uint32_t)SKF_NET_OFF, value = 0;
-	unsigned bytes = size == BPF_B ? 1 : 4;
+	unsigned bytes = size == BPF_B ? 1 : size == BPF_H ? 2 : 4;
 
 	if (k == (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM))
 		return packet->random;
@@ -88,11 +88,13 @@ static struct bpf_result bpf_run(const struct sock_filter *code, unsigned count,
 		steps++;
 		switch (in->code) {
 		case BPF_LD | BPF_W | BPF_ABS:
+		case BPF_LD | BPF_H | BPF_ABS:
 		case BPF_LD | BPF_B | BPF_ABS:
 			a = bpf_load(packet, in->k, BPF_SIZE(in->code));
 			continue;
 		case BPF_LD | BPF_W | BPF_IND:
-			a = bpf_load(packet, in->k + x, BPF_W);
+		case BPF_LD | BPF_H | BPF_IND:
+			a = bpf_load(packet, in->k + x, BPF_SIZE(in->code));
 			continue;
 		case BPF_LDX | BPF_B | BPF_MSH:
 			x = (bpf_load(packet, in->k, BPF_B) & 0xf) * 4;

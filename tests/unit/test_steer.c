@@ -56,10 +56,8 @@ static uint32_t mix(uint32_t i) /* any numbers, the same each time */
 /* ---- programs ---- */
 
 /* Its length, after a look at every jump: also at those that no packet here comes to. */
-static unsigned program(const struct steer_plan *plan)
+static unsigned checked(unsigned count)
 {
-	unsigned count = steer_program(plan, code);
-
 	assert_in_range(count, 1, STEER_MAX);
 	for (unsigned i = 0; i < count; i++) {
 		if (BPF_CLASS(code[i].code) != BPF_JMP)
@@ -73,6 +71,11 @@ static unsigned program(const struct steer_plan *plan)
 	}
 	assert_int_equal(BPF_CLASS(code[count - 1].code), BPF_RET);
 	return count;
+}
+
+static unsigned program(const struct steer_plan *plan)
+{
+	return checked(steer_program(plan, code));
 }
 
 /* Targets: a range from 5 on, or every second index, backwards. */
@@ -310,6 +313,92 @@ static void test_client_of_slots(void **state)
 	}
 }
 
+/* ---- probes ---- */
+
+enum { PROBE_PORT = 40000, PROBE_TARGET = 3000, ELSEWHERE = 5 };
+
+static unsigned program_with_probes(unsigned probes)
+{
+	static const uint16_t door = ELSEWHERE;
+	struct steer_plan plan = {.by = STEER_TO_FIRST, .targets = &door, .count = 1};
+	struct steer_probe list[STEER_PROBES_MOST];
+	unsigned prefix;
+
+	for (unsigned i = 0; i < probes; i++)
+		list[i] = (struct steer_probe){(uint16_t)(PROBE_PORT + 3 * i), (uint16_t)(PROBE_TARGET + i)};
+	prefix = steer_prefix(list, probes, code);
+	return checked(prefix + steer_program(&plan, code + prefix));
+}
+
+/* Its port, of that client: the probe's target, or ELSEWHERE. */
+static void test_probes(void **state)
+{
+	const struct in6_addr loopback = in6addr_loopback, other = address_v6(0x20010db8, 0, 1);
+	struct in6_addr almost[16];
+	static const uint32_t no_loopback[] = {0x7e000001, 0x80000001, 0x0a00007f, 0};
+
+	for (unsigned i = 0; i < 16; i++) {
+		almost[i] = loopback;
+		almost[i].s6_addr[i] ^= 2;
+	}
+	for (unsigned probes = 1; probes <= STEER_PROBES_MOST; probes += probes < 4 ? 1 : 84) {
+		unsigned count = program_with_probes(probes);
+
+		for (uint32_t port = PROBE_PORT - 2; port < PROBE_PORT + 3 * probes + 2; port++) {
+			uint32_t i = port < PROBE_PORT ? probes : (port - PROBE_PORT) / 3, ports = port << 16 | 8000;
+			bool is_one = i < probes && (port - PROBE_PORT) % 3 == 0;
+			uint32_t wanted = is_one ? PROBE_TARGET + i : ELSEWHERE;
+			struct bpf_packet p = packet_v4(0x7f000001 + (port & 3), port % 11, ports);
+
+			assert_int_equal(bpf_run(code, count, &p).value, wanted);
+			p = packet_v6(&loopback, IPPROTO_TCP, ports);
+			assert_int_equal(bpf_run(code, count, &p).value, wanted);
+			p = packet_v6(&loopback, IPPROTO_DSTOPTS, ports);
+			assert_int_equal(bpf_run(code, count, &p).value, ELSEWHERE);
+			p = packet_v6(&other, IPPROTO_TCP, ports);
+			assert_int_equal(bpf_run(code, count, &p).value, ELSEWHERE);
+			p = packet_v6(&almost[port % 16], IPPROTO_TCP, ports);
+			assert_int_equal(bpf_run(code, count, &p).value, ELSEWHERE);
+			p = packet_v4(no_loopback[port % 4], 0, ports);
+			assert_int_equal(bpf_run(code, count, &p).value, ELSEWHERE);
+			p = packet_v4(0x7f000001, 0, 8000u << 16 | port); /* it goes there, it does not come from it */
+			assert_int_equal(bpf_run(code, count, &p).value, ELSEWHERE);
+		}
+	}
+}
+
+static void test_no_probes(void **state)
+{
+	assert_int_equal(steer_prefix(NULL, 0, code), 0);
+}
+
+/* In front of the longest program there is. */
+static void test_probes_before_the_longest(void **state)
+{
+	uint16_t table[BUCKETS];
+	struct steer_plan plan = {.by = STEER_CLIENT, .buckets = table};
+	struct steer_probe list[STEER_PROBES_MOST];
+	struct bpf_packet p = packet_v4(0x7f000001, 0, 9u << 16 | 8000);
+	unsigned prefix, count;
+
+	for (unsigned i = 0; i < BUCKETS; i++)
+		table[i] = (uint16_t)(i + 1);
+	for (unsigned i = 0; i < STEER_PROBES_MOST; i++)
+		list[i] = (struct steer_probe){(uint16_t)(10 + i), 7};
+	list[STEER_PROBES_MOST - 1].port = 9;
+	prefix = steer_prefix(list, STEER_PROBES_MOST, code);
+	count = checked(prefix + steer_program(&plan, code + prefix));
+	assert_int_equal(bpf_run(code, count, &p).value, 7);
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(mix(i))};
+
+		p = packet_v4(mix(i), 0, 9u << 16 | 8000);
+		if (mix(i) >> 24 != 127)
+			assert_int_equal(bpf_run(code, count, &p).value,
+					 table[buckets_of_client((const struct sockaddr *)&from)]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +410,9 @@ int main(void)
 	    cmocka_unit_test(test_client_of_any_bucket),
 	    cmocka_unit_test(test_client_of_runs),
 	    cmocka_unit_test(test_client_of_slots),
+	    cmocka_unit_test(test_probes),
+	    cmocka_unit_test(test_no_probes),
+	    cmocka_unit_test(test_probes_before_the_longest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -294,6 +294,64 @@ static void test_tcp_longest(void **state)
 	close_group(&group);
 }
 
+/* ---- probes ---- */
+
+/* Who comes from their ports, and who from others; each with IP options too, of IPv4. */
+static void check_probes(const struct group *group, const char *host, unsigned sides)
+{
+	static const uint16_t door = 0;
+	struct steer_plan plan = {.by = STEER_TO_FIRST, .targets = &door, .count = 1};
+	uint8_t options[8] = {1, 1, 1, 1, 1, 1, 1, 1}; /* "no operation" */
+	struct sock_fprog program = {.filter = code};
+	struct steer_probe probes[4];
+	union address from[8], any = make_address(host, 0), to = make_address(host, group->port);
+	socklen_t length = sizeof(from[0]);
+	int clients[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		clients[i] = open_client(&any, SOCK_STREAM);
+		assert_int_equal(getsockname(clients[i], &from[i].any, &length), 0);
+		if (any.any.sa_family == AF_INET)
+			assert_int_equal(setsockopt(clients[i], IPPROTO_IP, IP_OPTIONS, options, i / 2 * 4 % 12), 0);
+		if (i % 2)
+			probes[i / 2] = (struct steer_probe){ntohs(from[i].v4.sin_port), (uint16_t)(sides - i / 2)};
+	}
+	program.len = (unsigned short)steer_prefix(probes, 4, code);
+	program.len = (unsigned short)(program.len + steer_program(&plan, code + program.len));
+	assert_int_equal(setsockopt(group->fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+				    sizeof(program)), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		unsigned wanted = i % 2 ? sides - i / 2 : door;
+		int accepted;
+
+		assert_int_equal(connect(clients[i], &to.any, length_of(&to)), 0);
+		assert_int_equal(who_got(group), wanted);
+		accepted = accept4(group->fds[wanted], NULL, NULL, SOCK_CLOEXEC);
+		assert_true(accepted >= 0);
+		close(accepted);
+		close(clients[i]);
+	}
+}
+
+static void test_probes(void **state)
+{
+	static const struct {
+		int family;
+		bool is_v6only;
+		const char *host;
+	} cases[] = {{AF_INET, false, "127.0.0.1"}, {AF_INET6, false, "127.0.0.1"}, {AF_INET6, false, "::1"},
+		     {AF_INET6, true, "::1"}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct group group = {.family = cases[i].family, .type = SOCK_STREAM, .is_v6only = cases[i].is_v6only};
+
+		skip_without_v6(cases[i].family);
+		open_group(&group, 4);
+		check_probes(&group, cases[i].host, 4);
+		close_group(&group);
+	}
+}
+
 /* ---- udp ---- */
 
 /* The member that the program chooses when it is run by hand. */
@@ -483,6 +541,7 @@ int main(void)
 	    cmocka_unit_test(test_tcp_v6),
 	    cmocka_unit_test(test_tcp_dual),
 	    cmocka_unit_test(test_tcp_longest),
+	    cmocka_unit_test(test_probes),
 	    cmocka_unit_test(test_udp_v4),
 	    cmocka_unit_test(test_udp_v6),
 	    cmocka_unit_test(test_udp_dual),
