@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -50,11 +51,22 @@ static int read_back(int fd, struct filter *ret)
 	return 0;
 }
 
+/* libseccomp asks the kernel too, and says the same whatever the answer was. */
+static int is_possible(void)
+{
+	const uint32_t action = SECCOMP_RET_USER_NOTIF;
+
+	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 ? -errno : 0;
+}
+
 int filter_build(struct filter *ret)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-	int fd = -1, err;
+	scmp_filter_ctx ctx;
+	int fd = -1, err = is_possible();
 
+	if (err)
+		return err;
+	ctx = seccomp_init(SCMP_ACT_ALLOW);
 	if (!ctx)
 		return -ENOSYS;
 	err = add_rules(ctx);

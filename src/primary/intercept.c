@@ -27,7 +27,7 @@ struct intercept {
 	struct cluster *cluster;
 	uv_poll_t child, calls; /* first the one, then the other */
 	int child_fd, notify;   /* -1 */
-	unsigned open_handles;
+	unsigned references; /* the worker's, and open handles */
 	struct trap_call held[HELD_MOST];
 	unsigned held_count;
 };
@@ -296,12 +296,15 @@ static void on_calls(uv_poll_t *poll, int status, int events)
 
 /* ---- beginning and end ---- */
 
+static void unreference(struct intercept *x)
+{
+	if (--x->references == 0)
+		free(x);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
-	struct intercept *x = handle->data;
-
-	if (--x->open_handles == 0)
-		free(x);
+	unreference(handle->data);
 }
 
 static void close_poll(uv_poll_t *poll, int *fd)
@@ -319,7 +322,7 @@ static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
 	if (err)
 		return err;
 	poll->data = x;
-	x->open_handles++;
+	x->references++;
 	return uv_poll_start(poll, UV_READABLE, f);
 }
 
@@ -393,6 +396,7 @@ void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 	}
 	x->worker = w;
 	x->cluster = c;
+	x->references = 1;
 	x->notify = -1;
 	x->child_fd = ends[0];
 	w->intercept = x;
@@ -401,8 +405,10 @@ void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 
 void intercept_begin(struct umbel_worker *w)
 {
-	if (w->intercept)
-		open_poll(w->intercept, &w->intercept->child, w->intercept->child_fd, on_child);
+	struct intercept *x = w->intercept;
+
+	if (x && open_poll(x, &x->child, x->child_fd, on_child) < 0)
+		fd_close(&x->child_fd);
 }
 
 void intercept_end(struct umbel_worker *w)
@@ -415,6 +421,7 @@ void intercept_end(struct umbel_worker *w)
 	x->worker = NULL;
 	close_poll(&x->child, &x->child_fd);
 	close_poll(&x->calls, &x->notify);
+	unreference(x);
 }
 
 void intercept_destroy(struct umbel_worker *w)
