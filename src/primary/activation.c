@@ -8,6 +8,7 @@
 #include "primary/named.h"
 #include "primary/own.h"
 #include "primary/policy.h"
+#include "primary/ready.h"
 #include "primary/settings.h"
 #include "primary/steering.h"
 #include "primary/worker.h"
@@ -133,6 +134,32 @@ static bool has_offer(const struct share *s, const struct umbel_worker *w)
 	return w->offered > 0 && ((s->form == SHARE_LENT && s->is_offered) || offered_side(s, w));
 }
 
+static void unseat(struct share *s, const struct umbel_worker *w)
+{
+	int seat = share_seat_of(s, w);
+
+	if (seat >= 0)
+		share_remove(s, (unsigned)seat);
+}
+
+static bool is_served(const struct share *s)
+{
+	for (unsigned i = 0; i < s->seat_count; i++)
+		if (s->seats[i].worker->state == UMBEL_STATE_READY)
+			return true;
+	return false;
+}
+
+static void seat(struct share *s, struct umbel_worker *w)
+{
+	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
+		s->policy = own_policy(s->cluster, s->form);
+	s->accept_alone = true;
+	if (own_seat(w, s) == 0)
+		steering_update(s);
+	closed_watch(s->cluster);
+}
+
 /* Programs expect sockets to block, as systemd's do. */
 static int offer_share(struct share *s, struct umbel_worker *w, int *ret)
 {
@@ -185,6 +212,8 @@ static int offer_address(struct umbel_worker *w, const struct address *address, 
 	err = err ? err : offer_share(s, w, &fd);
 	if (err || is_in(a, fd))
 		return err;
+	if (!is_served(s)) /* what comes before anybody is ready waits for who will be */
+		seat(s, w);
 	add_name(a, address);
 	a->sockets[a->count++] = fd;
 	return 0;
@@ -237,14 +266,6 @@ int activation_offer(struct umbel_worker *w, struct activation *ret)
 
 /* ---- what becomes of it ---- */
 
-static void unseat(struct share *s, const struct umbel_worker *w)
-{
-	int seat = share_seat_of(s, w);
-
-	if (seat >= 0)
-		share_remove(s, (unsigned)seat);
-}
-
 /* Nobody is left who would take what comes: those who ask for it are on their way, or it is over. */
 static void wait_for_askers(struct share *s)
 {
@@ -281,6 +302,7 @@ static void withdraw_one(struct share *s, struct umbel_worker *w)
 {
 	struct side *side = offered_side(s, w);
 
+	unseat(s, w);
 	if (side)
 		sides_give_back(side);
 	if (s->seat_count == 0 && s->is_offered && !sides_have_workers(s) && !cluster_expects_workers(s->cluster))
@@ -293,37 +315,10 @@ void activation_withdraw(struct umbel_worker *w)
 	w->offered = 0;
 }
 
-static bool is_served(const struct share *s)
-{
-	for (unsigned i = 0; i < s->seat_count; i++)
-		if (s->seats[i].worker->state == UMBEL_STATE_READY)
-			return true;
-	return false;
-}
-
-static void seat(struct share *s, struct umbel_worker *w)
-{
-	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
-		s->policy = own_policy(s->cluster, s->form);
-	s->accept_alone = true;
-	if (own_seat(w, s) == 0)
-		steering_update(s);
-	closed_watch(s->cluster);
-}
-
-/* What comes before anybody is ready waits for who will be. */
-static void seat_early(struct share *s, struct umbel_worker *w)
-{
-	if (!is_served(s))
-		seat(s, w);
-}
-
 void activation_begin(struct umbel_worker *w)
 {
-	if (w->offered == 0)
-		return;
-	for_each_offer(w, seat_early);
-	worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
+	if (w->offered > 0)
+		worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
 }
 
 /* sd_listen_fds(3) and its like close their sockets at an exec; nobody else has a reason to. */
@@ -331,13 +326,13 @@ void activation_look(struct umbel_worker *w)
 {
 	if (w->offered == 0 || w->state != UMBEL_STATE_STARTING)
 		return;
-	if (proc_closes_at_exec(w->pid, ACTIVATION_FIRST, w->offered_inode)) {
-		w->kind_why = w->kind == KIND_INTERCEPT ? "it took the sockets that it was offered (LISTEN_FDS)" : w->kind_why;
-		if (!w->waits_to_be_ready && !w->cluster->settings.wait_ready)
-			worker_happens(w, WORKER_SERVES);
-	}
-	if (w->state == UMBEL_STATE_STARTING)
+	if (!proc_closes_at_exec(w->pid, ACTIVATION_FIRST, w->offered_inode)) {
 		worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
+		return;
+	}
+	if (w->kind == KIND_INTERCEPT)
+		w->kind_why = "it took the sockets that it was offered (LISTEN_FDS)";
+	ready_listens(w);
 }
 
 static void serve(struct share *s, struct umbel_worker *w)
