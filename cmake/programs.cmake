@@ -28,6 +28,11 @@ endforeach()
 
 if(UMBEL_TESTS)
 	programs(tests/programs umbel_shared PkgConfig::JANSSON)
+	# The same with the static library.
+	add_executable(tests-programs-hello_static examples/hello.c)
+	target_link_libraries(tests-programs-hello_static PRIVATE umbel_static)
+	set_target_properties(tests-programs-hello_static PROPERTIES OUTPUT_NAME hello_static
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/programs)
 	# One more of them, of several files.
 	file(GLOB sources CONFIGURE_DEPENDS tests/contract/driver/*.c)
 	add_executable(tests-programs-driver ${sources})

@@ -326,6 +326,8 @@ static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
 	return uv_poll_start(poll, UV_READABLE, f);
 }
 
+static const char no_filter[] = "but what it binds is not shared: there is no seccomp filter ('umbel why' says why)";
+
 static void tell_no_filter(struct cluster *c, int error)
 {
 	const char *why = error == -EBUSY ? "another program answers such calls already: umbel under umbel, or a container's"
@@ -377,6 +379,8 @@ static void on_child(uv_poll_t *poll, int status, int events)
 		fd_close(&notify);
 	if (err && err != -EPIPE)
 		tell_no_filter(x->cluster, err);
+	if (err && x->worker)
+		x->worker->kind_why = no_filter;
 }
 
 void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
@@ -392,6 +396,7 @@ void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 	if (err) {
 		free(x);
 		tell_no_filter(c, err);
+		w->kind_why = no_filter;
 		return;
 	}
 	x->worker = w;
