@@ -97,8 +97,9 @@ def test_a_command_ends_with_its_worker(umbel, token):
     assert run.stop() == 0  # nothing is left: the fixture looks
 
 
-def test_a_worker_that_is_never_well(umbel, port):
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "1s", "--ready-cmd", "exit 3", "--", "node", "app.js", port)
+def test_a_worker_that_is_never_well(umbel):
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "1s", "--max-failures", 0, "--ready-cmd", "exit 3",
+                "--share", "none", "--", "sh", "-c", "exec sleep 600")
     run.wait_for("not ready in time", timeout=20)
     notes = wait_until(lambda: [r["text"] for r in why(run) if r.get("what") == "ready"], "the note")
     assert "the ready command was run" in notes[0] and "the last one exited with 3" in notes[0]
