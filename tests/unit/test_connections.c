@@ -1,0 +1,438 @@
+/* Whether a program's connections are busy: the rule as a table, and real ones on the loopback, of a process with
+ * descendants. */
+#include "net/connections.h"
+
+#include "base/fd.h"
+#include "base/proc.h"
+#include "net/diag.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { LOOKS = 5000, TICKS_MS = 40, MOST = 16 };
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define WAIT_FOR(condition)                                                                                        \
+	do {                                                                                                       \
+		int left = LOOKS;                                                                         \
+		while (!(condition) && left-- > 0)                                                              \
+			poll(NULL, 0, 1);                                                                          \
+		assert_true(left > 0);                                                                          \
+	} while (0)
+
+/* ---- the rule ---- */
+
+static const struct {
+	const char *what;
+	struct connection c; /* received, sent; ago: received, sent, heard; unread, unacked; half closed */
+	bool idle;
+} cases[] = {
+    {"answered", {10, 20, 900, 880, 880, 0, 0, false}, true},
+    {"answered just now", {10, 20, 300, 100, 100, 0, 0, false}, false},
+    {"answered, a moment ago", {10, 20, 300, 200, 200, 0, 0, false}, true},
+    {"a request is owed an answer", {20, 20, 100, 900, 100, 0, 0, false}, false},
+    {"for long", {20, 20, 60000, 90000, 60000, 0, 0, false}, false},
+    {"the first request", {10, 0, 5000, 5000, 5000, 0, 0, false}, false},
+    {"the first request, late", {10, 0, 5000, 9000, 5000, 0, 0, false}, false},
+    {"unread", {20, 20, 900, 880, 880, 1, 0, false}, false},
+    {"unacknowledged", {20, 20, 900, 880, 880, 0, 1, false}, false},
+    {"one tick", {20, 20, 500, 500, 500, 0, 0, false}, false},
+    {"one tick, nearly for long", {20, 20, 2996, 2996, 2996, 0, 0, false}, false},
+    {"one tick, for long", {20, 20, 3000, 3000, 3000, 0, 0, false}, true},
+    {"one tick, and acknowledged", {20, 20, 500, 500, 460, 0, 0, false}, true},
+    {"one tick, acknowledged, just now", {20, 20, 196, 196, 100, 0, 0, false}, false},
+    {"one tick, then its end", {20, 20, 500, 500, 460, 0, 0, true}, false},
+    {"one tick, then its end, for long", {20, 20, 5000, 5000, 460, 0, 0, true}, true},
+    {"silent and new", {0, 0, 100, 100, 100, 0, 0, false}, false},
+    {"silent", {0, 0, 200, 200, 200, 0, 0, false}, true},
+    {"silent, a keep-alive heard", {0, 0, 900, 900, 0, 0, 0, false}, true},
+    {"greeted", {0, 20, 900, 880, 880, 0, 0, false}, true},
+    {"greeted just now", {0, 20, 900, 100, 100, 0, 0, false}, false},
+    {"greeted at once", {0, 20, 900, 900, 900, 0, 0, false}, true},
+    {"its end alone, unread", {1, 0, 900, 900, 0, 1, 0, true}, false},
+    {"its end alone, read", {1, 0, 900, 900, 0, 0, 0, true}, true},
+    {"its end alone, after a greeting", {1, 20, 900, 900, 0, 0, 0, true}, true},
+    {"a request and its end", {11, 0, 900, 900, 0, 0, 0, true}, false},
+    {"a request, an answer, its end", {11, 20, 900, 880, 0, 0, 0, true}, true},
+    {"an answer, a request, its end", {21, 20, 880, 900, 0, 0, 0, true}, false},
+};
+
+static void test_rule(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		if (connection_is_idle(&cases[i].c) != cases[i].idle)
+			fail_msg("%s", cases[i].what);
+}
+
+/* ---- a program of one, two or three processes: what it is told to do, the youngest does ---- */
+
+enum order { ACCEPT, READ, READ_END, ANSWER, FLOOD, CLOSE };
+
+struct program {
+	pid_t pid;
+	int talk, port;
+	struct diag *diag;
+};
+
+static void obey(enum order order, int listener, int connections[MOST], int *count)
+{
+	static char bytes[65536];
+	int last = *count ? connections[*count - 1] : -1;
+
+	switch (order) {
+	case ACCEPT:
+		connections[(*count)++] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		break;
+	case READ:
+		recv(last, bytes, 7, MSG_WAITALL);
+		break;
+	case READ_END:
+		while (recv(last, bytes, sizeof(bytes), 0) > 0)
+			;
+		break;
+	case ANSWER: /* in another tick than what came before */
+		poll(NULL, 0, TICKS_MS);
+		send(last, "answer", 6, MSG_NOSIGNAL);
+		break;
+	case FLOOD:
+		while (send(last, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+			;
+		break;
+	case CLOSE:
+		close(connections[--*count]);
+		break;
+	}
+}
+
+/* The elder ones do nothing; with orphan the youngest one's parent dies. */
+static _Noreturn void run(int listener, int talk, int depth, bool orphan)
+{
+	int connections[MOST], count = 0;
+	char order;
+
+	for (; depth > 0; depth--) {
+		pid_t child = fork();
+
+		if (child == 0)
+			continue;
+		if (orphan && depth == 1)
+			_exit(0);
+		close(listener);
+		waitpid(child, NULL, 0);
+		poll(&(struct pollfd){.fd = talk}, 1, -1); /* until the test is over */
+		_exit(0);
+	}
+	while (recv(talk, &order, 1, 0) == 1) {
+		obey((enum order)order, listener, connections, &count);
+		send(talk, "", 1, MSG_NOSIGNAL);
+	}
+	_exit(0);
+}
+
+static void begin(struct program *p, int listener, int depth, bool orphan)
+{
+	struct sockaddr_in6 name;
+	socklen_t len = sizeof(name);
+	int pair[2];
+
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&name, &len), 0);
+	p->port = ntohs(name.sin6_port); /* in the same place in both */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	p->pid = fork();
+	if (p->pid == 0) {
+		setpgid(0, 0);
+		close(pair[0]);
+		run(listener, pair[1], depth, orphan);
+	}
+	setpgid(p->pid, p->pid);
+	close(pair[1]);
+	p->talk = pair[0];
+	assert_int_equal(diag_open(&p->diag), 0);
+}
+
+static void end(struct program *p)
+{
+	close(p->talk);
+	assert_int_equal(waitpid(p->pid, NULL, 0), p->pid);
+	diag_close(p->diag);
+}
+
+static void tell(const struct program *p, enum order order)
+{
+	char byte = (char)order;
+
+	assert_int_equal(send(p->talk, &byte, 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(p->talk, &byte, 1, 0), 1);
+}
+
+static struct connections look(const struct program *p)
+{
+	struct connections seen = {12345, 12345};
+	struct inodes of = {0};
+
+	assert_int_equal(inodes_of_tree(p->pid, &of), 0);
+	for (size_t i = 1; i < of.count; i++)
+		assert_true(of.list[i - 1] <= of.list[i]);
+	assert_int_equal(connections_look(p->diag, p->port, &of, &seen), 0);
+	inodes_finish(&of);
+	return seen;
+}
+
+static void assert_seen(const struct program *p, unsigned open, unsigned busy)
+{
+	struct connections seen = {0, 0};
+
+	WAIT_FOR((seen = look(p), seen.open == open && seen.busy == busy));
+}
+
+/* ---- sockets ---- */
+
+static const char *missing;
+static bool has_ipv6;
+
+static int listening(int family)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+			      family == AF_INET ? sizeof(v4) : sizeof(v6)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static int connected(int family, int port)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons((uint16_t)port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+				  .sin6_port = htons((uint16_t)port)};
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+				 family == AF_INET ? sizeof(v4) : sizeof(v6)), 0);
+	return fd;
+}
+
+static void ask(int fd)
+{
+	assert_int_equal(send(fd, "request", 7, MSG_NOSIGNAL), 7);
+}
+
+static int set_up(void **state)
+{
+	static char why[128];
+	struct diag_clients clients;
+	struct diag *d = NULL;
+	int err = diag_open(&d), fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 one = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+	has_ipv6 = fd >= 0 && bind(fd, (struct sockaddr *)&one, sizeof(one)) == 0;
+	fd_close(&fd);
+	err = err ? err : diag_clients(d, 1, false, &clients);
+	diag_close(d);
+	if (err) {
+		snprintf(why, sizeof(why), "no sock_diag here: %s", strerror(-err));
+		missing = why;
+	}
+	return 0;
+}
+
+static void need_dumps(void)
+{
+	if (!missing)
+		return;
+	print_message("skipped: %s\n", missing);
+	skip();
+}
+
+/* ---- what they do ---- */
+
+static int accepted(const struct program *p, int family)
+{
+	int fd = connected(family, p->port);
+
+	tell(p, ACCEPT);
+	return fd;
+}
+
+/* One of each kind, made one after the other; returns how many. The last four stay busy. */
+static unsigned make_one_of_each(const struct program *p, int family, int fds[MOST])
+{
+	int n = 0;
+
+	fds[n++] = accepted(p, family); /* silent */
+	fds[n++] = accepted(p, family); /* answered */
+	ask(fds[n - 1]);
+	tell(p, READ);
+	tell(p, ANSWER);
+	fds[n++] = accepted(p, family); /* answered, and the client has said all */
+	ask(fds[n - 1]);
+	tell(p, READ);
+	tell(p, ANSWER);
+	assert_int_equal(shutdown(fds[n - 1], SHUT_WR), 0);
+	tell(p, READ_END);
+	fds[n++] = accepted(p, family); /* its request is unread */
+	ask(fds[n - 1]);
+	fds[n++] = accepted(p, family); /* it is owed an answer */
+	ask(fds[n - 1]);
+	tell(p, READ);
+	fds[n++] = accepted(p, family); /* the same, and the client has said all */
+	ask(fds[n - 1]);
+	assert_int_equal(shutdown(fds[n - 1], SHUT_WR), 0);
+	tell(p, READ_END);
+	fds[n++] = accepted(p, family); /* it does not read its answer */
+	ask(fds[n - 1]);
+	tell(p, READ);
+	tell(p, FLOOD);
+	return (unsigned)n;
+}
+
+static void check(struct program *p, const int *families, size_t count)
+{
+	int fds[COUNT(cases)];
+	unsigned n = 0;
+
+	assert_seen(p, 0, 0);
+	for (size_t i = 0; i < count; i++)
+		n += make_one_of_each(p, families[i], fds + n);
+	assert_seen(p, n, n / 7 * 4);
+	poll(NULL, 0, 500); /* however long they are quiet */
+	assert_seen(p, n, n / 7 * 4);
+	tell(p, CLOSE);
+	assert_seen(p, n - 1, n / 7 * 4 - 1);
+	while (n > 0)
+		fd_close(&fds[--n]);
+}
+
+static void test_connections(void **state)
+{
+	struct program p;
+	int listener = listening(AF_INET), alien;
+
+	(void)state;
+	need_dumps();
+	begin(&p, listener, 0, false);
+	check(&p, (int[]){AF_INET}, 1);
+	end(&p);
+
+	/* What another process has of the same port is not the program's. */
+	begin(&p, listener, 0, false);
+	alien = connected(AF_INET, p.port);
+	fd_close(&alien);
+	alien = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(alien >= 0);
+	assert_seen(&p, 0, 0);
+	fd_close(&alien);
+	end(&p);
+	close(listener);
+}
+
+static void test_both_families(void **state)
+{
+	struct program p;
+	int listener;
+
+	(void)state;
+	need_dumps();
+	if (!has_ipv6) {
+		print_message("skipped: no IPv6 here\n");
+		skip();
+	}
+	listener = listening(AF_INET6);
+	begin(&p, listener, 0, false);
+	check(&p, (int[]){AF_INET, AF_INET6}, 2);
+	end(&p);
+	close(listener);
+}
+
+static void test_descendants(void **state)
+{
+	struct program p;
+	int listener = listening(AF_INET);
+
+	(void)state;
+	need_dumps();
+	begin(&p, listener, 2, false);
+	check(&p, (int[]){AF_INET}, 1);
+	end(&p);
+	close(listener);
+}
+
+/* The middle one of three has died: the youngest is another's child, and of the group. */
+static void test_orphan(void **state)
+{
+	struct program p;
+	int listener = listening(AF_INET), fd;
+
+	(void)state;
+	need_dumps();
+	begin(&p, listener, 2, true);
+	fd = accepted(&p, AF_INET);
+	ask(fd);
+	assert_seen(&p, 1, 1);
+	fd_close(&fd);
+	end(&p);
+	close(listener);
+}
+
+/* ---- whom we may look at ---- */
+
+static void test_inodes(void **state)
+{
+	struct inodes of = {0};
+	pid_t parent = 0, group = 0, dead = fork();
+	int status;
+
+	(void)state;
+	if (dead == 0)
+		_exit(0);
+	assert_int_equal(waitpid(dead, NULL, 0), dead);
+	assert_int_equal(inodes_of_tree(dead, &of), 0);
+	assert_int_equal(of.count, 0);
+	inodes_finish(&of);
+	assert_false(proc_family(dead, &parent, &group));
+	assert_true(proc_family(getpid(), &parent, &group));
+	assert_int_equal(parent, getppid());
+	assert_int_equal(group, getpgrp());
+
+	if (geteuid() != 0)
+		return;
+	dead = fork();
+	if (dead == 0)
+		_exit(setuid(65534) || inodes_of_tree(getppid(), &of) != -EACCES || of.list);
+	assert_int_equal(waitpid(dead, &status, 0), dead);
+	assert_int_equal(status, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rule),
+	    cmocka_unit_test(test_connections),
+	    cmocka_unit_test(test_both_families),
+	    cmocka_unit_test(test_descendants),
+	    cmocka_unit_test(test_orphan),
+	    cmocka_unit_test(test_inodes),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, NULL);
+}
