@@ -32,6 +32,9 @@ static void remember_half_open(struct side *side)
 	struct diag_peer *peers = d ? malloc(HALF_OPEN_MOST * sizeof(*peers)) : NULL;
 	int n = peers ? diag_half_open(d, side->share->listener.address.port, peers, HALF_OPEN_MOST) : 0;
 
+	free(side->half_open);
+	side->half_open = NULL;
+	side->half_open_count = 0;
 	if (n <= 0) {
 		free(peers);
 		return;
@@ -64,8 +67,7 @@ static bool is_half_open(struct side *side)
 void retire_begin(struct side *side)
 {
 	side->retires_ms = uv_now(&side->share->cluster->loop);
-	side->looked_empty = false;
-	remember_half_open(side);
+	side->looked_empty = side->half_open_known = false;
 	again(side, SETTLE_MS);
 }
 
@@ -76,6 +78,7 @@ void retire_cancel(struct side *side)
 	free(side->half_open);
 	side->half_open = NULL;
 	side->half_open_count = 0;
+	side->half_open_known = false;
 }
 
 static void leave(struct side *side)
@@ -134,6 +137,12 @@ static void on_timer(uv_timer_t *timer)
 
 	if (is_kept_for_successor(side)) {
 		again(side, HANDSHAKE_MS);
+	} else if (!side->half_open_known) {
+		/* Not when it began: to walk over all sockets of the machine takes milliseconds for which a successor,
+		 * which may take this side over, would wait. */
+		side->half_open_known = true;
+		remember_half_open(side);
+		again(side, LOOK_MS);
 	} else if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_half_open(side)) {
 		again(side, next_look_ms(uv_hrtime() - start));
 	} else if (diag_queue(side->listener.fd, &q) < 0 || (q.waiting > 0 && !is_hopeless(side))) {

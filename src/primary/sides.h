@@ -42,6 +42,7 @@ struct side {
 	bool looked_empty;
 	struct diag_peer *half_open; /* handshakes that began before */
 	unsigned half_open_count;
+	bool half_open_known;        /* it was looked for them */
 };
 
 struct sides {
