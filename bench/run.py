@@ -15,6 +15,8 @@
   filter         CPU of a getpid(2) with the filter of intercepted programs, and without
   syscalls-intercepted  system calls of programs that know nothing of umbel, as its worker and on their own
   slow           the 99th percentile with one of four workers ten times slower: least and rr
+  crash          kill -9 of the only worker to the next answer: with a spare and without, beside the program's own
+                 boot and PM2 in fork mode
 
   --seconds S    length of a slice (4; where there are many sides 2); a row has at least 5 slices of each side
   --quick        1 s, 2 slices, no warm-up: shows that all of it works, not how fast it is
@@ -32,6 +34,7 @@ import sys
 import time
 
 import connections
+import crash
 import programs
 from measure import (BENCH, BUILD, UMBEL, Failed, Row, Servers, alternate, breakdown, children, cpu_ns,
                      note, notes, run, strace_counts, wrk)
@@ -48,10 +51,12 @@ class Plan:
     messages: int = 200_000
     steered: int = 20_000
     getpid: int = 20_000_000
+    crashes: int = 20
+    crash_peers: bool = True
 
 
 QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000, steered=1_000,
-             getpid=1_000_000)
+             getpid=1_000_000, crashes=2, crash_peers=False)
 
 
 # ---- the rows ----
@@ -225,7 +230,7 @@ GROUPS = {"handoff-c": handoff_c, "handoff-node": handoff_node, "syscalls": sysc
           "policies-c": connections.policies_c, "policies-node": connections.policies_node,
           "steering": connections.steering, "syscalls-steered": connections.syscalls_steered,
           "filter": programs.filter_cost, "syscalls-intercepted": programs.syscalls_intercepted,
-          "slow": connections.slow}
+          "slow": connections.slow, "crash": crash.crashes}
 
 
 # ---- the table ----
