@@ -11,29 +11,32 @@ HERE = Path(__file__).resolve().parent
 
 HEAD = """# Programs
 
-Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages come
-from npm, in the versions of [package-lock.json](../tests/packages/package-lock.json)) and writes this page.
-Express, Koa, an ES module and a tutorial's program run in `make test` too, some ten seconds on an idle machine
-([test_node_apps.py](../tests/scenario/test_node_apps.py)).
+Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages of npm in the
+versions of [package-lock.json](../tests/packages/package-lock.json), what is not Node from Debian's packages) and
+writes this page. Rows that say "does not work" are tested too: that it does not, and how.
 
 {how}
-
-Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in
-[apps](../tests/packages/apps) and [tutorials](../tests/packages/tutorials), and the tests beside them say the
-options. "Serves, reloads, stops" is: 20 connections, 10 to each worker (as it says itself where its page tells the
-pid, and as `umbel status` counts); `umbel reload`, under a light load (two clients that keep their connection, two
-with one for each request), replaces both without a failed request; the stop ends with status 0, and no process,
-port, file or descriptor is left. Rows that say "does not work" are tested too: that it does not, and how.
 
 """
 
 GROUPS = {"test_any_language": """## Any language
 
-Servers that know nothing of umbel, run as they are started everywhere; the sources are in
-[plain](../tests/programs/plain). Each row is `umbel run -n 3 -- php -S ...` and so on, as root and as a user without
-any right: three workers on one port, all of them used; `ab -c 32 -n 20000` without a failed request; the stop ends
-with status 0, and no process, port, file or descriptor is left. Versions are Debian's. `make test` runs some of them
-too ([test_intercept_programs.py](../tests/scenario/test_intercept_programs.py)).""", "test_packages": "## Packages from npm", "test_tutorials": """## Tutorials
+Servers run as they are started everywhere; the sources are in [plain](../tests/programs/plain). Each row is `umbel run
+-n 3 -- php -S 0.0.0.0:8000` and so on. "Serves" is: three workers on one port, all of them used; `ab -c 32 -n 20000`
+without a failed request; the stop ends with status 0, and no process, port, file or descriptor is left; once by root,
+and once by nobody, a user without any right. "Reloads" is: `umbel reload` replaces all three while 16 clients connect
+again and again, none of whom fails. Versions are those of Debian's packages. Some of them run in `make test` too
+([test_intercept_programs.py](../tests/scenario/test_intercept_programs.py)).""",
+          "test_packages": """## Packages from npm
+
+Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in [apps](../tests/packages/apps) and, below, in
+[tutorials](../tests/packages/tutorials), and the tests beside them say the options. "Serves, reloads, stops" is: 20
+connections, 10 to each worker (as it says itself where its page tells the pid, and as `umbel status` counts); `umbel
+reload`, under a light load (two clients that keep their connection, two with one for each request), replaces both
+without a failed request; the stop ends with status 0, and no process, port, file or descriptor is left. Express, Koa,
+an ES module and a tutorial's program run in `make test` too, some ten seconds on an idle machine
+([test_node_apps.py](../tests/scenario/test_node_apps.py)).""",
+          "test_tutorials": """## Tutorials
 
 Programs in the manner of the Node documentation and of tutorials on `cluster`, which fork where
 `cluster.isPrimary`, or `isMaster`, is true, and serve where it is not. Under umbel only the latter runs."""}
@@ -76,7 +79,7 @@ def line(program, tests):
     if failed:
         result = f"**FAILS**: {'; '.join(failed)}"
     checked = "; ".join(dict.fromkeys(t["checked"] for t in tests))
-    remark = ". ".join(t["remark"] for t in tests if t["remark"])
+    remark = ". ".join(dict.fromkeys(t["remark"] for t in tests if t["remark"]))
     return f"| {program} | {versions(package)} | {checked} | {result} | {remark} |"
 
 
