@@ -153,9 +153,10 @@ def test_killed_under_load(app, port):
     assert set(answered_by(port)) == set(run.slots().values())
 
 
-@pytest.mark.parametrize("mode", ["plain", "epoll", "again"])
+@pytest.mark.parametrize("mode", [mode for mode in WAYS if mode != "options"])
 def test_reloaded_under_load(app, port, mode):
     """None of them has a graceful stop: nobody fails all the same."""
+    check_can(mode)
     run, pids = app(BINDINGS, mode, port)
     with Crowd(port, parallel=16) as crowd:
         crowd.go(100, leave=16)

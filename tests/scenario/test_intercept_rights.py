@@ -1,6 +1,7 @@
 """What an intercepted program may have, where umbel may not look into it, and what passes through untouched."""
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from control import status
+from crowd import Crowd
 from harness import PROGRAMS, SLOW, UMBEL, get, is_refused, wait_until
 from intercepting import (BINDINGS, BINDS, FORBID, ab, answered_by, app, each_user, home,  # noqa: F401
                           needs_root, user)
-from test_intercept import check_can, check_listener
+from test_intercept import check_can, check_listener, verb_beside
 
 ONE = {"workers": 1, "wait": False}
 
@@ -212,6 +214,31 @@ def test_sockets_cannot_be_taken(app, port, mode):
     for host in hosts:
         assert set(answered_by(port, host=host)) == set(pids.values())
     ab(port)
+
+
+@pytest.mark.parametrize("mode", ["plain", "pair", "mptcp"])
+def test_sockets_cannot_be_taken_later_either(app, port, mode):
+    """A successor, and a reload."""
+    check_can(mode)
+    run, pids = app(BINDINGS, mode, port, before=[FORBID, "pidfd_getfd"])
+    os.kill(pids[1], signal.SIGKILL)
+    run.wait_successor(1, pids[1])
+    assert set(answered_by(port)) == set(run.slots().values())
+    with Crowd(port, parallel=16) as crowd:
+        crowd.go(50, leave=16)
+        done = verb_beside(crowd, run, "reload", "app")
+        crowd.go(100)
+    assert done.returncode == 0, done.stderr
+    assert not crowd.failures, crowd.failures[:3]
+    assert set(answered_by(port)) == set(run.slots().values())
+
+
+def test_addresses_cannot_be_read(app, port):
+    """process_vm_readv is forbidden: what is bound cannot be known, and passes through."""
+    run = app(BINDINGS, "plain", port, before=[FORBID, "process_vm_readv"], **ONE)
+    wait_until(lambda: run.slots() and not is_refused(port), "it to listen")
+    assert int(get(port)) == run.slots()[1]
+    assert status(run)["listeners"] or len(run.find("^umbel: share: ")) == 1
 
 
 @each_user
