@@ -1,9 +1,9 @@
 #include "base/proc.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 uint64_t proc_resident_bytes(pid_t pid)
@@ -66,24 +66,14 @@ bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group)
 	return true;
 }
 
-bool proc_closes_at_exec(pid_t pid, int fd, uint64_t socket_inode)
+bool proc_has_executed(pid_t child)
 {
-	char path[64], target[64] = "", wanted[64];
-	unsigned long flags = 0;
-	FILE *f;
+	char path[64];
+	struct stat its, ours;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
-	snprintf(wanted, sizeof(wanted), "socket:[%llu]", (unsigned long long)socket_inode);
-	if (readlink(path, target, sizeof(target) - 1) < 0 || strcmp(target, wanted) != 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (fscanf(f, "pos: %*u flags: %lo", &flags) != 1)
-		flags = 0;
-	fclose(f);
-	return flags & O_CLOEXEC;
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)child);
+	return stat(path, &its) == 0 && stat("/proc/self/exe", &ours) == 0 &&
+	       (its.st_ino != ours.st_ino || its.st_dev != ours.st_dev);
 }
 
 /* The cgroup of version 2 is the line "0::/path". */

@@ -10,8 +10,8 @@ uint64_t proc_resident_bytes(pid_t pid);
 uint64_t proc_cpu_ticks(pid_t pid); /* user and system; sysconf(_SC_CLK_TCK) in a second */
 bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group); /* false: there is no such process */
 
-/* Whether descriptor fd of the process is the socket of that inode, and is closed by an exec. */
-bool proc_closes_at_exec(pid_t pid, int fd, uint64_t socket_inode);
+/* Whether a child of this process runs a program of its own by now. False also where that is ours. */
+bool proc_has_executed(pid_t child);
 
 /* How often the kernel has killed for memory in the cgroup of this process and below it (v2,
  * memory.events). Its workers are in the same one. */

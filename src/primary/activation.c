@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "base/proc.h"
+#include "net/trap.h"
 #include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/generation.h"
@@ -321,12 +322,24 @@ void activation_begin(struct umbel_worker *w)
 		worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
 }
 
-/* sd_listen_fds(3) and its like close their sockets at an exec; nobody else has a reason to. */
+/* Programs close them at an exec (sd_listen_fds(3)), watch them or make copies; nobody else has a reason to. */
+static bool has_taken(const struct umbel_worker *w)
+{
+	struct trap_fd look;
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->pid, ACTIVATION_FIRST);
+	return proc_has_executed(w->pid) && stat(path, &st) == 0 && st.st_ino == w->offered_inode &&
+	       trap_look_at_fd(w->pid, ACTIVATION_FIRST, &look) == 0 &&
+	       (look.cloexec || look.is_watched || look.copies > 1);
+}
+
 void activation_look(struct umbel_worker *w)
 {
 	if (w->offered == 0 || w->state != UMBEL_STATE_STARTING)
 		return;
-	if (!proc_closes_at_exec(w->pid, ACTIVATION_FIRST, w->offered_inode)) {
+	if (!has_taken(w)) {
 		worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
 		return;
 	}

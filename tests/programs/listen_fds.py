@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A server that knows nothing of umbel, and finds its sockets as systemd gives them (sd_listen_fds(3)). Each answer is
 its pid. It says what it found as one line of JSON. Words: `open` leaves the sockets open at an exec, so that nothing
-shows that it took them; `slow` waits a second before it begins."""
+shows that it took them, but with `copies` that it has some, with `watched` that they are in an epoll set; `slow` waits
+a second before it begins."""
 import json
 import os
 import select
@@ -56,9 +57,10 @@ def main():
         s.setblocking(False)
         os.set_inheritable(s.fileno(), "open" in sys.argv)
     print(json.dumps({"environment": variables, "descriptors": descriptors, "sockets": said}), flush=True)
-    poll = select.poll()
+    copies = [s.dup() for s in sockets if "copies" in sys.argv]  # noqa: F841
+    poll = select.epoll() if "watched" in sys.argv else select.poll()
     for s in sockets:
-        poll.register(s, select.POLLIN)
+        poll.register(s, select.POLLIN)  # EPOLLIN is the same
     by_number = {s.fileno(): s for s in sockets}
     while True:
         for fd, _ in poll.poll():

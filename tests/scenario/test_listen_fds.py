@@ -150,6 +150,18 @@ def test_who_does_not_show_it_is_ready_by_age(app, port):
     assert int(get(port)) == pids[1]
 
 
+@pytest.mark.parametrize("how", ["copies", "watched"])
+def test_who_shows_it_otherwise(app, port, how):
+    run, pids = app("open", how, share="auto", workers=1, options=["--listen", f"tcp://:{port}"])
+    assert int(get(port)) == pids[1]
+
+
+def test_who_never_shows_it(umbel, port):
+    run = umbel("-n", 1, "--listen", f"tcp://:{port}", "--ready-timeout", "1s", "--max-failures", 1, "--", *SERVER, "open")
+    assert run.wait() == 1
+    assert run.find(r"was not ready in time|not ready", "stderr") or run.find("not ready")
+
+
 @KINDS
 def test_nobody_is_refused_before_it_is_ready(umbel, port, share):
     """They wait in the kernel for the one that boots, from the first on."""
