@@ -193,8 +193,8 @@ struct umbel_settings {
 				* slot has failed UMBEL_FAILED says so */
 	uint32_t ready_ms;     /* a kept worker that is not ready by then is killed, which counts as a crash;
 				* 0: no limit */
-	bool wait_ready;       /* only umbel_ready(), or the message "ready" of a Node worker (as PM2's
-				* wait_ready), makes it ready; listening does not */
+	bool wait_ready;       /* only umbel_ready(), READY=1 to $NOTIFY_SOCKET (sd_notify(3)), or the message
+				* "ready" of a Node worker (as PM2's wait_ready) makes it ready; listening or age do not */
 
 	/* How it leaves: drain, the stop signal once it has parted, SIGKILL at the end of the grace. */
 	uint32_t grace_ms;     /* from asking a worker to leave to SIGKILL; 0: at once */
@@ -226,9 +226,11 @@ struct umbel_settings {
 				* only those that stand there are shared; else all, but port 0 and unix sockets */
 	bool share_udp;        /* udp too */
 	char *const *ready_command; /* argv, NULL-terminated: run with the worker's environment, again and again,
-				* once the worker listens, until it exits with 0: then it is ready, and not before.
-				* NULL: none */
-	uint32_t ready_after_ms; /* one that never listens is ready then; 0: never, and then ready_ms ends it */
+				* once the worker listens (or says that it is ready; where nobody sees it listen, from
+				* its start), until it exits with 0: then it is ready, and not before. A run may take
+				* 10 s. NULL: none */
+	uint32_t ready_after_ms; /* one that never listens is ready then; 0: never, and then ready_ms ends it. What
+				* nobody sees listen (no channel, or sockets by LISTEN_FDS): 0 is min_up_ms */
 	uint32_t linger_ms;    /* how long handshakes under way are waited for, when a worker is to leave */
 	uint32_t spares;       /* workers that are started ahead and held before they listen, until a kept slot
 				* without a program or environment of its own needs one. Until then they are workers

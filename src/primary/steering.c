@@ -45,14 +45,16 @@ static bool is_there(const struct share *s, const struct side *side)
 
 static void find_probes(const struct share *s, struct takers *t)
 {
+	const struct umbel_worker *w;
 	const struct side *side;
 
-	TAILQ_FOREACH (side, &s->sides.list, link) {
-		const struct subscription *seat = is_there(s, side) ? seat_of(s, side->owner) : NULL;
-		uint16_t port = seat ? probe_port(seat->worker) : 0;
-
-		if (port && t->probe_count < STEER_PROBES_MOST)
-			t->probes[t->probe_count++] = (struct steer_probe){port, side->member.index};
+	TAILQ_FOREACH (w, &s->cluster->workers, link) { /* it may have a socket, and no seat yet */
+		if (!probe_port(w))
+			continue;
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->owner == w->id && is_there(s, side) && t->probe_count < STEER_PROBES_MOST)
+				t->probes[t->probe_count++] =
+				    (struct steer_probe){probe_port(w), side->member.index};
 	}
 }
 
