@@ -1,4 +1,5 @@
-"""A plain http server: its pid; /health: 200 once the file DIRECTORY/ok.$UMBEL_WORKER is there, until then 503.
+"""A plain http server: its pid; /health: 200 once the file DIRECTORY/ok.$UMBEL_WORKER is there, until then 503. Takes a socket
+that it finds open (sd_listen_fds(3)).
 
     health.py HOST PORT DIRECTORY"""
 import http.server
@@ -26,4 +27,10 @@ class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-Server((host, int(port)), Handler).serve_forever()
+given = "LISTEN_FDS" in os.environ
+server = Server((host, int(port)), Handler, bind_and_activate=not given)
+if given:
+    server.socket = socket.socket(fileno=3)
+    server.socket.setblocking(True)
+    os.set_inheritable(3, False)
+server.serve_forever()

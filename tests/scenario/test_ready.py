@@ -121,14 +121,15 @@ def server(kind, host, port, directory):
 
 @pytest.mark.parametrize("kind, policy, host", [
     ("node", "rr", "127.0.0.1"), ("node", "spread", "::"), ("node", "sticky", "::1"),
-    ("python", "spread", "127.0.0.1"), ("python", "sticky", "::1")])
+    ("python", "spread", "127.0.0.1"), ("python", "sticky", "::1"), ("listen-fds", "spread", "127.0.0.1")])
 def test_a_url(umbel, port, tmp_path, kind, policy, host):
     """Each worker alone is asked, and gets nothing else until it is well."""
     at = f"http://{'[::1]' if host == '::1' else 'localhost'}:{port}"
     (tmp_path / "ok.1").touch()
     (tmp_path / "ok.2").touch()
-    run = umbel("-n", 2, "--name", "app", "--policy", policy, "--soak", "50ms", "--ready-url", f"{at}/health", "--",
-                *server(kind, host, port, tmp_path))
+    options = ["--share", kind, "--listen", f"tcp://{host}:{port}"] if kind == "listen-fds" else []
+    run = umbel("-n", 2, "--name", "app", "--policy", policy, "--soak", "50ms", "--ready-url", f"{at}/health", *options,
+                "--", *server(kind, host, port, tmp_path))
     wait_states(run, {1: ["ready"], 2: ["ready"]})
     old = run.slots()
     os.kill(old[1], signal.SIGKILL)
