@@ -66,4 +66,12 @@ int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_client
 typedef int diag_row_handler(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data);
 int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data);
 
+/* After a walk that took so long: when the next one may be, so that a twentieth of the time at most goes into them. */
+static inline unsigned diag_pause_ms(uint64_t took_ns, unsigned least_ms)
+{
+	uint64_t ms = took_ns * 20 / 1000000;
+
+	return ms < least_ms ? least_ms : (unsigned)ms;
+}
+
 #endif

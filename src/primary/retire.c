@@ -6,8 +6,6 @@
 #include "primary/sides.h"
 #include "primary/steering.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 enum {
@@ -16,7 +14,6 @@ enum {
 	HANDSHAKE_MS = 50,   /* between two looks at the handshakes */
 	LINGER_MS = 63000,   /* the kernel gives up a handshake after that (tcp_synack_retries, tcp(7)) */
 	HOPE_MS = 3000,
-	HALF_OPEN_MOST = 1024,
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -26,48 +23,10 @@ static void again(struct side *side, unsigned ms)
 	uv_timer_start(&side->timer, on_timer, ms, 0);
 }
 
-static void remember_half_open(struct side *side)
-{
-	struct diag *d = side->share->cluster->sharing.diag;
-	struct diag_peer *peers = d ? malloc(HALF_OPEN_MOST * sizeof(*peers)) : NULL;
-	int n = peers ? diag_half_open(d, side->share->listener.address.port, peers, HALF_OPEN_MOST) : 0;
-
-	free(side->half_open);
-	side->half_open = NULL;
-	side->half_open_count = 0;
-	if (n <= 0) {
-		free(peers);
-		return;
-	}
-	side->half_open = peers;
-	side->half_open_count = n < HALF_OPEN_MOST ? (unsigned)n : HALF_OPEN_MOST;
-}
-
-/* Is one of them still under way? */
-static bool is_half_open(struct side *side)
-{
-	struct diag *d = side->share->cluster->sharing.diag;
-	struct diag_peer *now;
-	bool found = false;
-	int n;
-
-	if (side->half_open_count == 0)
-		return false;
-	now = malloc(HALF_OPEN_MOST * sizeof(*now));
-	if (!now)
-		return true; /* later */
-	n = diag_half_open(d, side->share->listener.address.port, now, HALF_OPEN_MOST);
-	for (int i = 0; i < n && i < HALF_OPEN_MOST && !found; i++)
-		for (unsigned j = 0; j < side->half_open_count && !found; j++)
-			found = memcmp(&now[i], &side->half_open[j], sizeof(now[i])) == 0;
-	free(now);
-	return found || n > HALF_OPEN_MOST;
-}
-
 void retire_begin(struct side *side)
 {
 	side->retires_ms = uv_now(&side->share->cluster->loop);
-	side->looked_empty = side->half_open_known = false;
+	side->looked_empty = side->knows_begun = false;
 	again(side, SETTLE_MS);
 }
 
@@ -75,10 +34,8 @@ void retire_cancel(struct side *side)
 {
 	uv_timer_stop(&side->timer);
 	side->retires_ms = 0;
-	free(side->half_open);
-	side->half_open = NULL;
-	side->half_open_count = 0;
-	side->half_open_known = false;
+	handshakes_forget(&side->begun);
+	side->knows_begun = false;
 }
 
 static void leave(struct side *side)
@@ -100,12 +57,11 @@ static void leave(struct side *side)
 	sides_check_order(s);
 }
 
-/* A look walks over every TCP socket of the machine: at most a twentieth of the time goes into it. */
-static unsigned next_look_ms(uint64_t took_ns)
+static bool is_begun(const struct side *side)
 {
-	uint64_t ms = took_ns * 20 / 1000000;
+	const struct share *s = side->share;
 
-	return ms < HANDSHAKE_MS ? HANDSHAKE_MS : (unsigned)ms;
+	return handshakes_are_left(&side->begun, s->cluster->sharing.diag, s->listener.address.port);
 }
 
 /* Nobody takes what is handed over: who waits is to see an end. */
@@ -137,14 +93,14 @@ static void on_timer(uv_timer_t *timer)
 
 	if (is_kept_for_successor(side)) {
 		again(side, HANDSHAKE_MS);
-	} else if (!side->half_open_known) {
+	} else if (!side->knows_begun) {
 		/* Not when it began: to walk over all sockets of the machine takes milliseconds for which a successor,
 		 * which may take this side over, would wait. */
-		side->half_open_known = true;
-		remember_half_open(side);
+		side->knows_begun = true;
+		handshakes_remember(&side->begun, side->share->cluster->sharing.diag, side->share->listener.address.port);
 		again(side, LOOK_MS);
-	} else if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_half_open(side)) {
-		again(side, next_look_ms(uv_hrtime() - start));
+	} else if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_begun(side)) {
+		again(side, diag_pause_ms(uv_hrtime() - start, HANDSHAKE_MS));
 	} else if (diag_queue(side->listener.fd, &q) < 0 || (q.waiting > 0 && !is_hopeless(side))) {
 		side->looked_empty = false;
 		again(side, HANDSHAKE_MS); /* somebody will have room for it */

@@ -24,7 +24,7 @@ static void unreference(struct side *side)
 
 	if (--side->open_handles > 0)
 		return;
-	free(side->half_open);
+	handshakes_forget(&side->begun);
 	free(side);
 	share_unref(s);
 }

@@ -7,6 +7,7 @@
 
 #include "net/diag.h"
 #include "net/group.h"
+#include "net/handshakes.h"
 #include "net/listener.h"
 #include "primary/strangers.h"
 
@@ -40,9 +41,8 @@ struct side {
 	uv_timer_t timer;
 	uint64_t retires_ms; /* since, of uv_now(); 0: it does not */
 	bool looked_empty;
-	struct diag_peer *half_open; /* handshakes that began before */
-	unsigned half_open_count;
-	bool half_open_known;        /* it was looked for them */
+	struct handshakes begun; /* before */
+	bool knows_begun;        /* it was looked for them */
 };
 
 struct sides {
