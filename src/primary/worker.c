@@ -4,6 +4,7 @@
 #include "base/proc.h"
 #include "primary/activation.h"
 #include "primary/dialogue.h"
+#include "primary/drain.h"
 #include "primary/generation.h"
 #include "primary/handoff.h"
 #include "primary/intercept.h"
@@ -141,14 +142,15 @@ static void action_drain(struct umbel_worker *w)
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
 	}
-	if (!w->online && intercept_has_sockets(w))
-		worker_deadline(w, DEADLINE_SIGNAL, 100);
+	if ((!w->online || !w->connected) && intercept_has_sockets(w))
+		drain_begin(w);
 	else
 		dialogue_disconnect_when_idle(w);
 }
 
 static void action_signal(struct umbel_worker *w)
 {
+	drain_end(w);
 	take_no_more(w);
 	if (w->told_disconnect && w->is_libumbel)
 		worker_deadline(w, DEADLINE_SIGNAL, LAST_STEPS_MS);
@@ -161,12 +163,14 @@ static void action_signal(struct umbel_worker *w)
 static void action_kill(struct umbel_worker *w)
 {
 	w->killed = true;
+	drain_end(w);
 	probe_end(w);
 	send_signal(w, SIGKILL);
 }
 
 static void action_bury(struct umbel_worker *w)
 {
+	drain_end(w);
 	probe_end(w);
 	memset(w->deadlines, 0, sizeof(w->deadlines));
 	uv_timer_stop(&w->timer);
@@ -193,8 +197,9 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 
 void worker_ask(struct umbel_worker *w)
 {
-	/* One that never spoke would not understand, and serves nobody. */
-	bool by_signal = (!w->online && !intercept_has_sockets(w)) || !w->connected || w->cluster->settings.signal_first;
+	/* One that never spoke would not understand, and serves nobody, unless it has sockets. */
+	bool is_deaf = !w->online || !w->connected;
+	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !intercept_has_sockets(w));
 
 	w->asked = w->asked_by_us = true;
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);

@@ -17,6 +17,7 @@
 struct handoff;
 struct generation;
 struct intercept;
+struct drain;
 TAILQ_HEAD(handoffs, handoff);
 
 /* What is to happen to it at a certain time, unless something else comes first. */
@@ -128,6 +129,7 @@ struct umbel_worker {
 	bool noted_loss;        /* it has lost connections, for want of descriptors */
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
+	struct drain *drain;         /* NULL: it does not, or says itself when it is done */
 	struct intercept *intercept; /* NULL: its calls are its own */
 	struct pace pace;
 	struct counting counting;

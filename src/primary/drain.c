@@ -1,0 +1,274 @@
+#include "primary/drain.h"
+
+#include "net/connections.h"
+#include "net/handshakes.h"
+#include "primary/cluster.h"
+#include "primary/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SETTLE_MS = 20,    /* until no SYN is in the old program any more (K31) */
+	EMPTY_MS = 2,      /* between two looks at an empty queue */
+	SOON_MS = 5,       /* between two looks, of the first */
+	SOON_LOOKS = 20,
+	LATER_MS = 50,
+	PORTS_MOST = 64,   /* a worker has no more sockets */
+};
+
+struct port {
+	int number;
+	struct handshakes begun; /* before it was steered away from */
+};
+
+struct drain {
+	struct umbel_worker *worker;
+	uv_timer_t timer;
+	uint64_t begins_ms; /* of uv_now() */
+	struct port ports[PORTS_MOST];
+	unsigned port_count;
+	unsigned looks;     /* at what must end first */
+	bool looked_empty;  /* its queues, at the last look */
+	bool is_settled;    /* they were empty twice: nothing new comes */
+	bool looked_idle;   /* its connections, at the last look */
+	struct inodes open; /* its sockets since */
+	int blind;          /* -errno: its connections cannot be seen */
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void again(struct drain *d, unsigned ms)
+{
+	uv_timer_start(&d->timer, on_timer, ms, 0);
+}
+
+/* Every one that drains takes its time for walks. */
+static unsigned count_drains(const struct cluster *c)
+{
+	const struct umbel_worker *w;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (w, &c->workers, link)
+		count += w->drain != NULL;
+	return count;
+}
+
+static void again_after_walk(struct drain *d, uint64_t start)
+{
+	uint64_t took = uv_hrtime() - start;
+
+	again(d, diag_pause_ms(took * count_drains(d->worker->cluster), d->looks++ < SOON_LOOKS ? SOON_MS : LATER_MS));
+}
+
+/* ---- what it waits for ---- */
+
+static void add_port(struct drain *d, int number)
+{
+	for (unsigned i = 0; i < d->port_count; i++)
+		if (d->ports[i].number == number)
+			return;
+	if (d->port_count < PORTS_MOST)
+		d->ports[d->port_count++].number = number;
+}
+
+static void find_ports(struct drain *d)
+{
+	const struct umbel_worker *w = d->worker;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		const struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->owner == w->id && side->is_program && s->listener.address.kind == ADDRESS_TCP)
+				add_port(d, s->listener.address.port);
+	}
+	for (unsigned i = 0; i < d->port_count; i++)
+		handshakes_remember(&d->ports[i].begun, w->cluster->sharing.diag, d->ports[i].number);
+}
+
+static bool is_begun(const struct drain *d)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < d->port_count && !any; i++)
+		any = handshakes_are_left(&d->ports[i].begun, d->worker->cluster->sharing.diag, d->ports[i].number);
+	return any;
+}
+
+static bool has_queue(const struct drain *d)
+{
+	const struct umbel_worker *w = d->worker;
+	struct diag_queue q;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		const struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->owner == w->id && side->is_program && side->listens &&
+			    diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
+				return true;
+	}
+	return false;
+}
+
+static int look(struct drain *d, struct connections *ret)
+{
+	struct diag *diag = d->worker->cluster->sharing.diag;
+	struct connections sum = {0, 0};
+	int err = diag ? 0 : -ENOENT;
+
+	for (unsigned i = 0; i < d->port_count && !err; i++) {
+		struct connections seen = {0, 0};
+
+		err = connections_look(diag, d->ports[i].number, &d->open, &seen);
+		sum.open += seen.open;
+		sum.busy += seen.busy;
+	}
+	if (!err)
+		*ret = sum;
+	return err;
+}
+
+static int find_open(struct drain *d)
+{
+	struct inodes open = {0};
+	int err = inodes_of_tree(d->worker->pid, &open);
+
+	if (err)
+		return err;
+	inodes_finish(&d->open);
+	d->open = open;
+	return 0;
+}
+
+/* ---- its steps, K32 ---- */
+
+/* Nothing new comes: they are empty on two looks. */
+static bool are_queues_empty(struct drain *d)
+{
+	bool before = d->looked_empty;
+
+	d->looked_empty = !has_queue(d);
+	if (!d->looked_empty) {
+		again(d, d->looks++ < SOON_LOOKS ? SOON_MS : LATER_MS);
+		return false;
+	}
+	if (!before)
+		again(d, EMPTY_MS);
+	return before;
+}
+
+static void done(struct drain *d)
+{
+	worker_happens(d->worker, WORKER_DRAINED); /* ends in drain_end() */
+}
+
+/* Where they cannot be seen they have as long as handshakes. */
+static void wait_blindly(struct drain *d, int err)
+{
+	const struct umbel_worker *w = d->worker;
+	uint64_t since = uv_now(&w->cluster->loop) - d->begins_ms, ms = w->cluster->settings.linger_ms;
+
+	if (!d->blind)
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: its connections cannot be seen (%s): they have "
+			     "%u ms", (int)w->pid, strerror(-err), (unsigned)ms);
+	d->blind = err;
+	if (since < ms)
+		again(d, (unsigned)(ms - since));
+	else
+		done(d);
+}
+
+/* Idle ones are looked for once more, among the sockets that it has then: a child may have got one, as others were
+ * read through. */
+static void look_at_connections(struct drain *d)
+{
+	uint64_t start = uv_hrtime();
+	struct connections seen;
+	int err = d->looked_idle || !d->is_settled ? find_open(d) : 0;
+
+	d->is_settled = true;
+	err = err ? err : look(d, &seen);
+	if (err == -EINTR) { /* they come and go too fast */
+		again_after_walk(d, start);
+	} else if (err) {
+		wait_blindly(d, err);
+	} else if (seen.busy == 0 && d->looked_idle) {
+		done(d);
+	} else {
+		d->looked_idle = seen.busy == 0;
+		again_after_walk(d, start);
+	}
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct drain *d = timer->data;
+	const struct cluster *c = d->worker->cluster;
+	uint64_t start = uv_hrtime();
+
+	if (!d->is_settled && uv_now(timer->loop) - d->begins_ms < c->settings.linger_ms && is_begun(d))
+		again_after_walk(d, start);
+	else if (d->is_settled || are_queues_empty(d))
+		look_at_connections(d);
+}
+
+/* ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void drain_begin(struct umbel_worker *w)
+{
+	struct drain *d = calloc(1, sizeof(*d));
+
+	if (!d) {
+		worker_deadline(w, DEADLINE_SIGNAL, w->cluster->settings.linger_ms);
+		return;
+	}
+	d->worker = w;
+	uv_timer_init(&w->cluster->loop, &d->timer);
+	d->timer.data = d;
+	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
+	d->begins_ms = uv_now(&w->cluster->loop);
+	w->drain = d;
+	find_ports(d);
+	again(d, SETTLE_MS);
+}
+
+/* What nobody can know: whether a client waits for the next word of a stream (K75). */
+static void tell_cut(struct drain *d)
+{
+	const struct umbel_worker *w = d->worker;
+	struct connections seen = {0, 0};
+
+	if (find_open(d) < 0 || look(d, &seen) < 0 || seen.open == 0)
+		return;
+	if (seen.busy)
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u connection%s with it, %u busy", (int)w->pid,
+			     seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
+	else
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s with it", (int)w->pid,
+			     seen.open, seen.open == 1 ? " ends" : "s end");
+}
+
+void drain_end(struct umbel_worker *w)
+{
+	struct drain *d = w->drain;
+
+	if (!d)
+		return;
+	if (w->state != UMBEL_STATE_DEAD)
+		tell_cut(d);
+	w->drain = NULL;
+	for (unsigned i = 0; i < d->port_count; i++)
+		handshakes_forget(&d->ports[i].begun);
+	inodes_finish(&d->open);
+	uv_close((uv_handle_t *)&d->timer, on_closed);
+}
