@@ -32,8 +32,10 @@ struct drain {
 	unsigned looks;     /* at what must end first */
 	bool looked_empty;  /* its queues, at the last look */
 	bool is_settled;    /* they were empty twice: nothing new comes */
-	bool looked_idle;   /* its connections, at the last look */
-	struct inodes open; /* its sockets since */
+	bool looked_idle;   /* its connections, at the last look; but it had more by then */
+	bool is_done;       /* they were: what was seen is what ends with it */
+	struct connections seen;
+	struct inodes open; /* its sockets */
 	int blind;          /* -errno: its connections cannot be seen */
 };
 
@@ -183,24 +185,47 @@ static void wait_blindly(struct drain *d, int err)
 		done(d);
 }
 
-/* Idle ones are looked for once more, among the sockets that it has then: a child may have got one, as others were
- * read through. */
+static bool are_all_among(const struct inodes *now, const struct inodes *before)
+{
+	size_t i = 0;
+
+	for (size_t n = 0; n < now->count; n++) {
+		while (i < before->count && before->list[i] < now->list[n])
+			i++;
+		if (i == before->count || before->list[i] != now->list[n])
+			return false;
+	}
+	return true;
+}
+
+/* Has it sockets that were not seen? A child may have got one while others were read through. */
+static bool has_new_ones(struct drain *d)
+{
+	struct inodes before = d->open;
+	bool any;
+
+	d->open = (struct inodes){0};
+	any = find_open(d) < 0 || !are_all_among(&d->open, &before);
+	inodes_finish(&before);
+	return any;
+}
+
 static void look_at_connections(struct drain *d)
 {
 	uint64_t start = uv_hrtime();
-	struct connections seen;
-	int err = d->looked_idle || !d->is_settled ? find_open(d) : 0;
+	int err = d->is_settled ? 0 : find_open(d);
 
 	d->is_settled = true;
-	err = err ? err : look(d, &seen);
+	err = err ? err : look(d, &d->seen);
 	if (err == -EINTR) { /* they come and go too fast */
 		again_after_walk(d, start);
 	} else if (err) {
 		wait_blindly(d, err);
-	} else if (seen.busy == 0 && d->looked_idle) {
+	} else if (d->seen.busy == 0 && (d->looked_idle || !has_new_ones(d))) {
+		d->is_done = true;
 		done(d);
 	} else {
-		d->looked_idle = seen.busy == 0;
+		d->looked_idle = d->seen.busy == 0;
 		again_after_walk(d, start);
 	}
 }
@@ -246,9 +271,11 @@ void drain_begin(struct umbel_worker *w)
 static void tell_cut(struct drain *d)
 {
 	const struct umbel_worker *w = d->worker;
-	struct connections seen = {0, 0};
+	struct connections seen = d->seen;
 
-	if (find_open(d) < 0 || look(d, &seen) < 0 || seen.open == 0)
+	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
+		return;
+	if (seen.open == 0)
 		return;
 	if (seen.busy)
 		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u connection%s with it, %u busy", (int)w->pid,

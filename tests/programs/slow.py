@@ -3,7 +3,6 @@
 
 /MS          the answer, its pid, after so long
 /stream/MS   a word each so long, for ever
-/head/MS     the head, and the rest so much later
 
 term: it says on stdout how many requests are in progress when SIGTERM comes, and ends. Else SIGTERM kills it."""
 import os
@@ -37,11 +36,6 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             count(-1)
 
-    def head(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.text)))
-        self.end_headers()
-
     def answer(self, what, ms=None):
         pause = int(ms or what) / 1000
         if what == "stream":
@@ -51,13 +45,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(self.text)
                 self.wfile.flush()
                 time.sleep(pause)
-        if what == "head":
-            self.head()
-            self.wfile.flush()
-            time.sleep(pause)
-        else:
-            time.sleep(pause)
-            self.head()
+        time.sleep(pause)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
         self.wfile.write(self.text)
         self.wfile.flush()
 

@@ -1,11 +1,11 @@
 """Programs that know nothing of us leave when they have nothing to do: steered away from, their responses finished,
 and only then the signal."""
 import re
-import signal
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from control import status, verb, why
@@ -96,4 +96,101 @@ def drains(run, pid):
 
 
 def notes(run):
-    return [r["text"] for r in why(run) if r["event"] == "drain"]
+    return [r["text"] for r in why(run) if r.get("what") == "drain"]
+
+
+def wait_busy(pid, connection):
+    """Until it has read the request."""
+    port = connection.socket.getsockname()[1]
+
+    def is_read():
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, peer, state, queues, *_ = line.split()
+            if int(peer.split(":")[1], 16) == port and state == "01":
+                return queues == "00000000:00000000"
+        return False
+
+    wait_until(is_read, f"pid {pid} to read a request")
+
+
+@pytest.mark.parametrize("words", [(), ("term",)], ids=["dies", "handler"])
+def test_reload_under_load(slow, port, words):
+    """Responses that take longer than the replacement of a worker."""
+    run, pids = slow(*words, workers=2)
+    load = Stream(port, 8, say=GET.format("800").replace("1.1", "1.0").encode())
+    wait_until(lambda: load.crowd.answers, "the first response")
+    done = verb(run, "reload", "app")
+    said = load.stop()
+    assert done.returncode == 0, done.stderr
+    assert said.failed == 0 and said.requests > 8, said
+    served = {answer.pid for answer in load.crowd.answers}
+    assert served > set(pids.values())
+    assert not notes(run)
+    assert all("SIGTERM with 0 in progress" in line for line in run.output() if "SIGTERM" in line)
+    assert len(run.find("SIGTERM with")) == (2 if words else 0)
+
+
+def test_idle_connection_does_not_hold_it(slow, connect):
+    run, pids = slow(options=["--grace", "600s"])
+    held = connect()
+    assert held.get("50") == pids[1]
+    assert verb(run, "reload", "app").returncode == 0
+    assert held.wait_end() == b""
+    assert notes(run) == [f"pid {pids[1]}: 1 idle connection ends with it"]
+
+
+def test_silent_connections_do_not_hold_it(slow, connect):
+    run, pids = slow(options=["--grace", "600s"])
+    held = [connect() for _ in range(3)]
+    assert verb(run, "reload", "app").returncode == 0
+    assert [c.wait_end() for c in held] == [b""] * 3
+    assert notes(run) == [f"pid {pids[1]}: 3 idle connections end with it"]
+
+
+@pytest.mark.parametrize("order", [("reload", "app"), ("stop", "app")], ids=["reload", "stop"])
+def test_response_in_progress_is_finished(slow, connect, order):
+    run, pids = slow("term")
+    busy = connect()
+    busy.ask("1500")
+    wait_busy(pids[1], busy)
+    over = Verb(run, *order)
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    assert busy.answer() == pids[1]
+    busy.wait_end()
+    over.wait()
+    assert run.find("SIGTERM with 0 in progress")
+
+
+def test_request_in_the_tick_of_an_answer(slow, connect):
+    """Nothing tells it from an answer in the tick of its request: it has as long as such a one may take."""
+    run, pids = slow("term")
+    busy = connect()
+    for _ in range(20):
+        busy.get("0")
+    busy.ask("1500")
+    over = Verb(run, "reload", "app")
+    assert busy.answer() == pids[1]
+    over.wait()
+    assert run.find("SIGTERM with 0 in progress")
+
+
+def test_stream_is_cut_at_the_end_of_the_grace(slow, connect):
+    run, pids = slow(options=["--grace", "1s"])
+    stream = connect()
+    stream.ask("stream/20")
+    stream.answer()
+    began = time.monotonic()
+    assert verb(run, "reload", "app").returncode == 0
+    stream.wait_end()
+    assert time.monotonic() - began > 1
+    assert notes(run) == [f"pid {pids[1]}: 1 connection ends with it, 1 busy"]
+
+
+def test_signal_first(slow, connect):
+    run, pids = slow("term", options=["--signal-first"])
+    busy = connect()
+    busy.ask("60000")
+    wait_busy(pids[1], busy)
+    assert verb(run, "reload", "app").returncode == 0
+    assert busy.wait_end() == b""
+    assert run.find("SIGTERM with 1 in progress")
