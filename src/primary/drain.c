@@ -20,7 +20,7 @@ enum {
 
 struct port {
 	int number;
-	struct handshakes begun; /* before it was steered away from */
+	struct handshakes begun; /* when it was steered to no more */
 };
 
 struct drain {
@@ -30,6 +30,7 @@ struct drain {
 	struct port ports[PORTS_MOST];
 	unsigned port_count;
 	unsigned looks;     /* at what must end first */
+	bool knows_begun;   /* it was looked for handshakes */
 	bool looked_empty;  /* its queues, at the last look */
 	bool is_settled;    /* they were empty twice: nothing new comes */
 	bool looked_idle;   /* its connections, at the last look; but it had more by then */
@@ -87,8 +88,13 @@ static void find_ports(struct drain *d)
 			if (side->owner == w->id && side->is_program && s->listener.address.kind == ADDRESS_TCP)
 				add_port(d, s->listener.address.port);
 	}
+}
+
+static void remember_begun(struct drain *d)
+{
+	d->knows_begun = true;
 	for (unsigned i = 0; i < d->port_count; i++)
-		handshakes_remember(&d->ports[i].begun, w->cluster->sharing.diag, d->ports[i].number);
+		handshakes_remember(&d->ports[i].begun, d->worker->cluster->sharing.diag, d->ports[i].number);
 }
 
 static bool is_begun(const struct drain *d)
@@ -236,10 +242,14 @@ static void on_timer(uv_timer_t *timer)
 	const struct cluster *c = d->worker->cluster;
 	uint64_t start = uv_hrtime();
 
-	if (!d->is_settled && uv_now(timer->loop) - d->begins_ms < c->settings.linger_ms && is_begun(d))
+	if (!d->knows_begun) {
+		remember_begun(d); /* not at once: it is a walk, and others may be waiting */
+		again(d, EMPTY_MS);
+	} else if (!d->is_settled && uv_now(timer->loop) - d->begins_ms < c->settings.linger_ms && is_begun(d)) {
 		again_after_walk(d, start);
-	else if (d->is_settled || are_queues_empty(d))
+	} else if (d->is_settled || are_queues_empty(d)) {
 		look_at_connections(d);
+	}
 }
 
 /* ---- */
