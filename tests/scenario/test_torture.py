@@ -12,7 +12,7 @@ RUN = ROOT / "tests" / "torture" / "run"
 @pytest.mark.deadline(120)
 @pytest.mark.parametrize("scenario", [
     "reloads", "kills", "kills-least", "kills-sticky", "kills-spread", "rolling", "growing", "handshakes",
-    "shares", "switching", "pid1", "random", "broken"])
+    "shares", "switching", "intercepted", "pid1", "random", "broken"])
 def test_torture(scenario):
     with subprocess.Popen([RUN, "--quick", scenario], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, start_new_session=True) as run:
