@@ -235,7 +235,8 @@ struct umbel_settings {
 	uint32_t spares;       /* workers that are started ahead and held before they listen, until a kept slot
 				* without a program or environment of its own needs one. Until then they are workers
 				* with slot 0 (umbel_slot() too), and UMBEL_READY is told when they serve. They have
-				* neither UMBEL_SLOT nor NODE_APP_INSTANCE in their environment. At most 64 */
+				* neither UMBEL_SLOT nor NODE_APP_INSTANCE in their environment. At most 64; not
+				* with ready_after_ms */
 };
 #define UMBEL_SURGE_ALL UINT32_MAX
 #define UMBEL_SETTINGS                                                                             \

@@ -31,17 +31,17 @@ struct cluster {
 	uv_loop_t loop;
 	uv_async_t wake;
 	atomic_bool woken; /* by the user; the loop is woken for less */
+	bool signals_watched;
 	int timer_fd; /* makes the loop's timers readable, for umbel_fd(); -1 until then */
 	uv_poll_t timer;
 	uv_poll_t signals; /* of umbel_run() */
-	bool signals_watched;
 	struct last_signal last_signal;
 
 	int argc;
+	enum kind kind; /* what `auto` found, or what was asked */
 	char **argv;
 	char *own_path; /* what settings.exec NULL means */
 	struct umbel_settings settings;
-	enum kind kind; /* what `auto` found, or what was asked */
 	struct rlimit nofile; /* before it was raised */
 	struct filter filter; /* of intercepted programs; made when the first is started */
 	bool told_no_filter;  /* that it cannot be loaded */

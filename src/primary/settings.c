@@ -152,6 +152,9 @@ static int check(const struct umbel_settings *s, struct reason *r)
 	err = err ? err : named_check(s->no_share, "settings.no_share", r);
 	if (!err && s->ready_command && !s->ready_command[0])
 		err = reason_set(r, -EINVAL, "settings.ready_command is empty: its first word is a program");
+	if (!err && s->spares && s->ready_after_ms)
+		err = reason_set(r, -EINVAL, "settings.spares: a program that is ready by its age (ready_after_ms) is "
+				 "not held before it listens");
 	if (!err && s->spares > SETTINGS_SPARES_MOST)
 		err = reason_set(r, -EINVAL, "settings.spares is %u, allowed are 0 to %d", s->spares,
 				 SETTINGS_SPARES_MOST);

@@ -73,8 +73,8 @@ struct umbel_worker {
 	int pidfd;
 	enum umbel_state state; /* changed by worker_happens() alone */
 	enum kind kind;
-	const char *kind_why; /* a constant: why this one */
 	unsigned offered;     /* sockets that it found at its start, and has not declined (activation.h) */
+	const char *kind_why; /* a constant: why this one */
 	uint64_t offered_inode; /* of the first of them */
 	bool takes;           /* may be given connections: no successor that has to prove itself, no
 			       * predecessor of one on trial */
@@ -93,11 +93,12 @@ struct umbel_worker {
 	bool is_other_user;   /* settings.uid */
 	bool is_libumbel;     /* it said so */
 	bool has_preload;     /* it said so: Node, and understands NODE_UMBEL_DRAIN */
-	int node_major;       /* what its preload said; 0: unknown */
 	bool told_disconnect; /* act:disconnect is sent */
 	bool wants_writable;  /* umbel_send() said -EAGAIN */
 	bool dirty, watches_output;
 	bool reads_alone; /* it drains, and only it can take what is in some of its sockets */
+	bool noted_loss;        /* it has lost connections, for want of descriptors */
+	int node_major;       /* what its preload said; 0: unknown */
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
 	uint64_t started_ms, held_ms, ready_ms, drains_ms; /* of uv_hrtime() */
@@ -126,7 +127,6 @@ struct umbel_worker {
 	unsigned lane_credit;   /* connections that surely have room */
 	uint64_t lane_sent;     /* connections */
 	unsigned most_active;   /* connections that it has descriptors for, as it says; 0: it does not say */
-	bool noted_loss;        /* it has lost connections, for want of descriptors */
 	struct lane_batch lane_out;
 	const struct scoreboard *board; /* NULL: it has none */
 	struct drain *drain;         /* NULL: it does not, or says itself when it is done */

@@ -58,6 +58,8 @@ static void test_checks(void **state)
 	expect_refused(bad, "ready_command");
 	bad = s, bad.spares = SETTINGS_SPARES_MOST + 1;
 	expect_refused(bad, "spares");
+	bad = s, bad.spares = bad.ready_after_ms = 1;
+	expect_refused(bad, "spares");
 	bad = s, bad.uid = -2;
 	expect_refused(bad, "uid");
 	bad = s, bad.env = env;
@@ -111,7 +113,7 @@ static void test_allowed(void **state)
 		s.stop_message = messages[i % 4];
 		s.max_failures = s.ready_ms = s.grace_ms = s.soak_ms = s.min_up_ms = i % 2 ? 0 : UINT32_MAX;
 		s.ready_after_ms = s.linger_ms = i % 2 ? 0 : UINT32_MAX;
-		s.spares = i % 2 ? 0 : SETTINGS_SPARES_MOST;
+		s.spares = i % 2 ? SETTINGS_SPARES_MOST : 0;
 		s.share_udp = i % 2;
 		s.recycle_bytes = s.recycle_age_ms = s.recycle_connections = i % 2 ? 0 : UINT64_MAX;
 		assert_int_equal(settings_copy(&s, &copy, &reason), 0);
