@@ -40,10 +40,16 @@ while True:
 """
 
 
+def look(run):
+    """Its status; None: it has only just been started."""
+    done = verb(run, "status", "app", "--json")
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
 def held(run, count, generation=None, timeout=20):
     """The pids of that many spares, once all of them are held."""
     def all_held():
-        spares = status(run)["spares"]
+        spares = (look(run) or {"spares": []})["spares"]
         there = {s["pid"] for s in spares if s["state"] == "held" and generation in (None, s["generation"])}
         return len(there) == count == len(spares) and there
     return wait_until(all_held, f"{count} spares to be held", timeout)
@@ -52,10 +58,9 @@ def held(run, count, generation=None, timeout=20):
 def serving(run, timeout=20):
     """{slot: pid}, once every worker is ready."""
     def all_ready():
-        done = verb(run, "status", "app", "--json")
-        if done.returncode:  # it has only just been started
+        now = look(run)
+        if not now:
             return None
-        now = json.loads(done.stdout)
         workers = {w["slot"]: w["pid"] for w in now["workers"] if w["state"] == "ready"}
         return now["state"] == "ready" and len(workers) == len(now["workers"]) and workers
     return wait_until(all_ready, "the workers to be ready", timeout)
