@@ -45,8 +45,9 @@ static int bind_inet(int fd, const struct socket_wish *wish, int family, bool is
 		err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (!err && bind(fd, &name.any, len) < 0)
 		err = -errno;
-	/* Of a door only now: a port that somebody has, also another of our own apps, is EADDRINUSE. */
-	if (!err && wish->is_door && !is_side)
+	/* Of a door only now: a port that somebody has, also another of our own apps, is EADDRINUSE. If it only binds, then
+	 * not before it listens, which asks once more: others may be bound beside it by SO_REUSEADDR. */
+	if (!err && wish->is_door && !is_side && !wish->is_bound_only)
 		err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	return err;
 }
@@ -258,13 +259,9 @@ int socket_open_bound(const struct socket_wish *wish, const struct address *boun
 int socket_bind_own(int fd, const struct socket_wish *wish, const struct sockaddr *name, socklen_t len)
 {
 	bool is_tcp = wish->address.kind == ADDRESS_TCP;
-	struct stat st;
 	int err = 0;
 
-	/* All sockets of a group have one owner, which is who called socket(2) (K7). */
-	if (fstat(fd, &st) == 0 && st.st_uid != geteuid())
-		err = fchown(fd, geteuid(), (gid_t)-1) < 0 ? -errno : 0;
-	if (!err && is_tcp)
+	if (is_tcp)
 		err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	err = err ? err : set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (!err && bind(fd, name, len) < 0)
@@ -301,7 +298,9 @@ void socket_copy_options(int from, int to)
 
 int socket_listen(int fd, const struct socket_wish *wish)
 {
-	return listen_with(fd, wish);
+	int err = listen_with(fd, wish);
+
+	return err || !wish->is_door ? err : set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 }
 
 /* Of udp the group begins at bind(2), so that the first socket needs SO_REUSEPORT before it; whether the port is

@@ -49,14 +49,14 @@ int socket_open_side(const struct socket_wish *wish, const struct address *bound
 /* The same of one that does not listen yet: in the place of a program's own. */
 int socket_open_bound(const struct socket_wish *wish, const struct address *bound);
 
-/* A program's own socket, of another process perhaps, becomes one of that group: bound to the name that the program
- * wants, with the operator's options. It does not listen. 0 or -errno as bind(2). */
+/* A program's own socket, of another process of this user, becomes one of that group: bound to the name that the
+ * program wants, with the operator's options. It does not listen. 0 or -errno as bind(2). */
 int socket_bind_own(int fd, const struct socket_wish *wish, const struct sockaddr *name, socklen_t len);
 
 /* What a program has set on its socket, for one that takes its place, as far as it can be read. */
 void socket_copy_options(int from, int to);
 
-/* It listens, with the backlog that is wished. 0 or -errno. */
+/* It listens, with the backlog that is wished. 0 or -errno: -EADDRINUSE: of a door: another did so first. */
 int socket_listen(int fd, const struct socket_wish *wish);
 int socket_lock(int fd); /* nobody may attach a program to it any more. 0 or -errno */
 

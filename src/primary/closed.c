@@ -3,6 +3,7 @@
 #include "net/connections.h"
 #include "net/diag.h"
 #include "primary/cluster.h"
+#include "primary/sides.h"
 #include "primary/worker.h"
 
 #include <sys/stat.h>
@@ -52,14 +53,19 @@ static bool is_closed(struct side *side, const struct umbel_worker *w)
 static void give_up(struct side *side, struct umbel_worker *w)
 {
 	struct share *s = side->share;
-	int seat;
 
 	cluster_note(s->cluster, w->slot->number, "share", "pid %d has closed its socket at %s: nothing is steered there any "
 		     "more", (int)w->pid, s->address);
 	sides_give_back(side);
-	seat = share_seat_of(s, w);
-	if (seat >= 0 && !sides_find(s, w))
-		share_remove(s, (unsigned)seat);
+	sharing_lost_socket(s, w->id); /* this last: s may be gone */
+}
+
+/* It has had its time to listen again. */
+static bool is_left(const struct share *s, const struct side *side)
+{
+	const struct umbel_worker *w = side->is_program && side->times_shut && !side->listens ? owner_of(side) : NULL;
+
+	return w && share_seat_of(s, w) >= 0 && !sides_has_listening(s, w);
 }
 
 static bool look_at(struct share *s)
@@ -72,8 +78,14 @@ static bool look_at(struct share *s)
 
 		next = TAILQ_NEXT(side, link);
 		any |= w != NULL;
-		if (w && is_closed(side, w))
+		if (is_left(s, side)) {
+			sharing_lost_socket(s, side->owner);
+			return true;
+		}
+		if (w && is_closed(side, w)) {
 			give_up(side, w);
+			return true; /* the others at the next look */
+		}
 	}
 	return any;
 }
@@ -81,11 +93,13 @@ static bool look_at(struct share *s)
 static void on_timer(uv_timer_t *timer)
 {
 	struct cluster *c = timer->data;
-	struct share *s;
+	struct share *s, *next;
 	bool any = false;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+		next = TAILQ_NEXT(s, link);
 		any |= s->listener.address.kind == ADDRESS_TCP && look_at(s);
+	}
 	if (!any)
 		uv_timer_stop(timer);
 }

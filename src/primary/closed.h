@@ -1,4 +1,4 @@
-/* closed: listening sockets that a program has closed and lives on. Nobody tells (K35 of docs/KERNEL.md): what is
+/* closed: listening sockets that a program has closed, or shut down, and lives on. Of the first nobody tells (K35 of docs/KERNEL.md): what is
  * steered there would wait for ever. So who lets connections wait is asked now and then whether it still has it. */
 #ifndef UMBEL_PRIMARY_CLOSED_H
 #define UMBEL_PRIMARY_CLOSED_H

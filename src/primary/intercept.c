@@ -245,6 +245,9 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	trap_answer(x->notify, call->id, err);
 	if (!err)
 		own_serves(w, s);
+	else
+		cluster_note(x->cluster, w->slot->number, "share", "pid %d cannot listen on %s: %s", (int)caller.process,
+			     s->address, strerror(-err));
 }
 
 static void on_call(struct intercept *x, const struct trap_call *call)

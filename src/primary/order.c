@@ -91,9 +91,10 @@ static void count_against_worker(struct side *side)
 		}
 }
 
-/* Mostly it is about to close it. It may listen again, and says so then. */
+/* Mostly it is about to close it. It may listen again, and says so then; if it does not, closed.c sees that. */
 static void on_shut_by_program(struct side *side)
 {
+	side->times_shut++;
 	listener_watch_shut(&side->listener, NULL);
 	side->listens = false;
 	group_remove(&side->share->sides.group, &side->member);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- what it is ---- */
@@ -230,6 +231,23 @@ static int adopt(struct own *own, struct share *s, int *fd)
 	return err || !udp ? err : serve_at_once(own, s);
 }
 
+/* All sockets of a group have one owner, who called socket(2) (K7); and what is that user's is not made ours: it could
+ * join other groups of ours then. */
+static bool is_of_other_user(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 || st.st_uid != geteuid();
+}
+
+static const char *why_another(const struct own *own)
+{
+	if (own->fd < 0)
+		return "sockets of programs are replaced by ones of ours: they cannot be copied (pidfd_getfd is forbidden "
+		       "here)";
+	return own->is_mptcp ? "MPTCP sockets of programs are replaced by TCP: the kernel does not steer them" : NULL;
+}
+
 static int adopt_another(struct own *own, struct share *s, int notify, const struct trap_call *call)
 {
 	int fd = socket_open_bound(&s->wish, &s->listener.address), err;
@@ -241,9 +259,7 @@ static int adopt_another(struct own *own, struct share *s, int notify, const str
 	err = put_in_place(own, fd, notify, call);
 	err = err ? err : adopt(own, s, &fd);
 	fd_close(&fd);
-	own->replaced = own->is_mptcp ? "MPTCP sockets of programs are replaced by TCP: the kernel does not steer them"
-				      : "sockets of programs are replaced by ones of ours: they cannot be copied "
-					"(pidfd_getfd is forbidden here)";
+	own->replaced = why_another(own);
 	return err;
 }
 
@@ -257,7 +273,7 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 		sides_give(left, own->worker);
 		return serve_at_once(own, s);
 	}
-	if (own->fd < 0 || own->is_mptcp)
+	if (own->fd < 0 || own->is_mptcp || is_of_other_user(own->fd))
 		return adopt_another(own, s, notify, call);
 	err = socket_bind_own(own->fd, &s->wish, (struct sockaddr *)&own->name, own->name_length);
 	return err ? err : adopt(own, s, &own->fd);

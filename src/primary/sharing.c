@@ -135,10 +135,10 @@ static void keep_few_closed(struct cluster *c)
 		share_close(oldest);
 }
 
-void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
+/* The share may be closed then. */
+static void leave(struct cluster *c, struct umbel_worker *w, struct share *s)
 {
-	struct share *s = sharing_find(c, key);
-	int seat = s ? share_seat_of(s, w) : -1;
+	int seat = share_seat_of(s, w);
 
 	if (seat < 0)
 		return;
@@ -154,6 +154,26 @@ void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
 	}
 	share_wait_for_successor(s, CLOSED_MS);
 	keep_few_closed(c);
+}
+
+void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key)
+{
+	struct share *s = sharing_find(c, key);
+
+	if (s)
+		leave(c, w, s);
+}
+
+void sharing_lost_socket(struct share *s, uint32_t owner)
+{
+	struct umbel_worker *w;
+
+	TAILQ_FOREACH (w, &s->cluster->workers, link)
+		if (w->id == owner) {
+			if (!sides_has_listening(s, w))
+				leave(s->cluster, w, s);
+			return;
+		}
 }
 
 bool sharing_close_closed(struct cluster *c, const struct address *a)

@@ -28,6 +28,10 @@ void sharing_close(struct cluster *c); /* every share too */
 
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key); /* server.close() */
 
+/* A program has closed one of its sockets, or shut it down: if it was the worker's last there, that is like a
+ * server.close(): s may be closed then. */
+void sharing_lost_socket(struct share *s, uint32_t owner);
+
 /* An address is wanted whose port is taken: those there that a program has closed, and that only wait
  * for a successor of it, are given up. False: there were none. */
 bool sharing_close_closed(struct cluster *c, const struct address *a);

@@ -289,6 +289,16 @@ bool sides_have_workers(const struct share *s)
 	return false;
 }
 
+bool sides_has_listening(const struct share *s, const struct umbel_worker *w)
+{
+	const struct side *side;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->owner == w->id && side->listens)
+			return true;
+	return false;
+}
+
 void sides_release(struct share *s, const struct umbel_worker *w)
 {
 	struct side *side, *next;

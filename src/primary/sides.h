@@ -73,6 +73,7 @@ void sides_give_back(struct side *side);      /* its worker has it no more */
 bool sides_have_workers(const struct share *s); /* a worker has a program's own */
 
 struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
+bool sides_has_listening(const struct share *s, const struct umbel_worker *w); /* it has one that listens */
 void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
 
 /* It is to leave: what only it can take it takes first, then that side is gone. */
