@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from c_programs import EXAMPLES
 from control import status, verb
-from crowd import Crowd
+from crowd import Stream
 from harness import PROGRAMS, SLOW, get, is_refused, stat, wait_until, who
 from test_usage import check_refused
 
@@ -173,13 +173,6 @@ def test_nobody_is_refused_before_it_is_ready(umbel, port, share):
 # ---- coming and going ----
 
 
-def load(port, during):
-    crowd = Crowd(port)
-    crowd.start()
-    during()
-    return crowd.stop()
-
-
 def queue(port, count):
     """So many connections that have said something and have no answer."""
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
@@ -217,6 +210,22 @@ def test_a_successor_gets_what_waited_beside_others(app, port):
     assert sum(found.values()) == 60
     assert set(found) <= {pids[1], pids[3], run.wait_successor(2, pids[2])}
     assert pids[2] not in found
+
+
+@KINDS
+def test_reloaded_under_load(app, port, share):
+    """The program dies of the signal at once. Nobody is refused, cut off or left waiting."""
+    run, pids = app(share=share, options=["--listen", f"tcp://:{port}", "--grace", "20s"])
+    stream = Stream(port, parallel=8)
+    for generation in 2, 3:
+        done = verb(run, "reload", "app")
+        assert done.returncode == 0, done.stdout + done.stderr
+    load = stream.stop()
+    assert load.requests > 0 and load.failed == 0, load
+    now = set(run.wait_listening(3).values())
+    assert not now & set(pids.values())
+    assert set(who(port, 30)) <= now
+    assert not run.find("SIGKILL")
 
 
 @KINDS
