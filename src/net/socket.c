@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
@@ -213,6 +214,15 @@ static int open_one(const struct socket_wish *wish, int family, struct socket_fi
 		*ret = fd;
 	}
 	return err;
+}
+
+int socket_set_deaf(int fd, bool deaf)
+{
+	struct sock_filter drop = {BPF_RET | BPF_K, 0, 0, 0};
+	struct sock_fprog program = {1, &drop};
+
+	return setsockopt(fd, SOL_SOCKET, deaf ? SO_ATTACH_FILTER : SO_DETACH_FILTER, &program, sizeof(program)) < 0 ? -errno
+														    : 0;
 }
 
 int socket_lock(int fd)

@@ -58,6 +58,8 @@ void socket_copy_options(int from, int to);
 
 /* It listens, with the backlog that is wished. 0 or -errno: -EADDRINUSE: of a door: another did so first. */
 int socket_listen(int fd, const struct socket_wish *wish);
+/* What comes to it is dropped unheard: clients try again in a second. 0 or -errno. */
+int socket_set_deaf(int fd, bool deaf);
 int socket_lock(int fd); /* nobody may attach a program to it any more. 0 or -errno */
 
 /* Below it only who has CAP_NET_BIND_SERVICE may bind (net.ipv4.ip_unprivileged_port_start). */

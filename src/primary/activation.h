@@ -1,6 +1,7 @@
 /* activation: sockets that a program finds open at its start, as systemd gives them (sd_listen_fds(3)): of each address
  * in settings.listen its slot's own. They are offered to every worker that has to be met at bind(2), because nobody
- * knows beforehand which programs understand that: who binds or asks on the channel instead gives them back. */
+ * knows beforehand which programs understand that: who binds or asks on the channel instead gives them back. The offer is in
+ * activation.c, what becomes of it in offered.c. */
 #ifndef UMBEL_PRIMARY_ACTIVATION_H
 #define UMBEL_PRIMARY_ACTIVATION_H
 
@@ -22,6 +23,9 @@ struct activation {
 
 /* -EINVAL: with that kind these settings cannot be. */
 int activation_check(const struct umbel_settings *s, enum kind kind, struct reason *reason);
+
+/* For its two files: the worker has a place there. */
+void activation_seat(struct share *s, struct umbel_worker *w);
 
 /* Before its fork. 0, or -errno with a reason: a program that needs its sockets cannot have them. */
 int activation_offer(struct umbel_worker *w, struct activation *ret);

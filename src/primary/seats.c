@@ -20,6 +20,9 @@ int share_add(struct share *s, struct umbel_worker *w)
 	s->closed_by = 0;
 	uv_timer_stop(&s->orphan);
 	steering_update(s);
+	if (s->is_deaf)
+		socket_set_deaf(s->listener.fd, false);
+	s->is_deaf = false;
 	return 0;
 }
 

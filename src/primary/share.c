@@ -479,6 +479,7 @@ int share_listen(struct share *s)
 
 	if (!s->wish.is_bound_only || s->listener.address.kind == ADDRESS_UDP)
 		return 0;
+	s->is_deaf = s->form == SHARE_GROUP && s->accept_alone && socket_set_deaf(s->listener.fd, true) == 0;
 	err = socket_listen(s->listener.fd, &s->wish);
 	if (!err && s->form == SHARE_GROUP)
 		err = sides_open(s);

@@ -59,6 +59,7 @@ struct share {
 	struct steering steering;
 	bool closed;
 	bool is_offered; /* opened for workers that find it at their start; nobody has asked for it (activation.h) */
+	bool is_deaf; /* its door: there is nobody yet who could take what comes there */
 	bool accept_alone; /* who came last accepts by itself; of programs always */
 	bool waiting; /* connections may be there, but nobody could take one */
 	unsigned open_handles;
