@@ -210,7 +210,7 @@ static void on_time_over(uv_timer_t *timer)
 static bool is_workers_alone(const char *entry)
 {
 	static const char *const names[] = {"UMBEL_CHANNEL=", "NODE_CHANNEL_", "NODE_UNIQUE_ID=", "LISTEN_",
-					    "NOTIFY_SOCKET=", "WATCHDOG_"};
+					    "NOTIFY_SOCKET=", "WATCHDOG_", "UMBEL_PROBE_FD="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(entry, names[i], strlen(names[i])) == 0)

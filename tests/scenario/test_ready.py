@@ -55,7 +55,7 @@ def test_a_command(umbel, port, tmp_path, share):
 
 def test_what_a_command_has(umbel, port, tmp_path):
     seen = tmp_path / "seen"
-    script = f"""exec > {seen}.new; env; echo pwd=`pwd`; echo pid=$$; readlink /proc/$$/fd/0; ls /proc/$$/fd | xargs echo fds
+    script = f"""exec > {seen}.new; env; echo pwd=`pwd`; echo pid=$$; readlink /proc/$$/fd/0
                  cut -d' ' -f5 /proc/$$/stat | sed s/^/group=/; mv {seen}.new {seen}"""
     run = umbel("-n", 1, "--name", "app", "--cwd", tmp_path, "--env", "COLOUR=blue", "--ready-cmd", script, "--",
                 "node", os.path.abspath(os.path.join(os.path.dirname(__file__), "../programs/app.js")), port)
@@ -64,7 +64,8 @@ def test_what_a_command_has(umbel, port, tmp_path):
     lines = seen.read_text().splitlines()
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     assert (found["COLOUR"], found["UMBEL_SLOT"], found["UMBEL_WORKER"]) == ("blue", "1", "1")
-    hidden = {"NODE_CHANNEL_FD", "NODE_UNIQUE_ID", "NODE_CHANNEL_SERIALIZATION_MODE", "UMBEL_CHANNEL", "NOTIFY_SOCKET"}
+    hidden = {"NODE_CHANNEL_FD", "NODE_UNIQUE_ID", "NODE_CHANNEL_SERIALIZATION_MODE", "UMBEL_CHANNEL",
+              "NOTIFY_SOCKET"}
     assert not hidden & set(found)
     assert found["pwd"] == str(tmp_path)
     assert found["pid"] == found["group"]
@@ -84,8 +85,8 @@ def test_it_is_asked_after_it_listens(umbel, port, tmp_path):
 
 def test_a_command_ends_with_its_worker(umbel, token):
     """Also what it has started."""
-    run = umbel("-n", 1, "--name", "app", "--share", "none", "--ready-cmd", "sleep 601 & sleep 602", "--", "sh", "-c",
-                "exec sleep 600")
+    run = umbel("-n", 1, "--name", "app", "--share", "none", "--ready-cmd", "sleep 601 & sleep 602", "--", "sh",
+                "-c", "exec sleep 600")
 
     def commands():
         return {pid for pid in processes(token)
@@ -107,8 +108,8 @@ def test_a_worker_that_is_never_well(umbel):
 
 def test_a_command_that_asks_the_shared_address(umbel, port):
     """It reaches whoever takes connections; at the first start somebody has to."""
-    run = umbel("-n", 2, "--name", "app", "--ready-cmd", f"exec {UMBEL} probe http://localhost:{port}/", "--env",
-                "UMBEL_PROBE_FD=", "--", "node", "app.js", port)
+    command = f"unset UMBEL_PROBE_FD; {UMBEL} probe http://localhost:{port}/"
+    run = umbel("-n", 2, "--name", "app", "--ready-cmd", command, "--", "node", "app.js", port)
     wait_states(run, {1: ["ready"], 2: ["ready"]})
 
 
@@ -128,8 +129,8 @@ def test_a_url(umbel, port, tmp_path, kind, policy, host):
     (tmp_path / "ok.1").touch()
     (tmp_path / "ok.2").touch()
     options = ["--share", kind, "--listen", f"tcp://{host}:{port}"] if kind == "listen-fds" else []
-    run = umbel("-n", 2, "--name", "app", "--policy", policy, "--soak", "50ms", "--ready-url", f"{at}/health", *options,
-                "--", *server(kind, host, port, tmp_path))
+    run = umbel("-n", 2, "--name", "app", "--policy", policy, "--soak", "50ms", "--ready-url", f"{at}/health",
+                *options, "--", *server(kind, host, port, tmp_path))
     wait_states(run, {1: ["ready"], 2: ["ready"]})
     old = run.slots()
     os.kill(old[1], signal.SIGKILL)
@@ -151,8 +152,8 @@ def test_a_url(umbel, port, tmp_path, kind, policy, host):
 def test_a_url_in_a_reload(umbel, port, tmp_path):
     """A successor that is not well in time undoes it; nobody has seen it."""
     (tmp_path / "ok.1").touch()
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "2s", "--ready-url", f"http://127.0.0.1:{port}/health",
-                "--", *server("python", "127.0.0.1", port, tmp_path))
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "2s", "--ready-url",
+                f"http://127.0.0.1:{port}/health", "--", *server("python", "127.0.0.1", port, tmp_path))
     wait_states(run, {1: ["ready"]}, 30)
     pid = str(run.slots()[1])
     done = subprocess.Popen([UMBEL, "reload", "app"], env=os.environ | {"UMBEL_HOME": str(run.home)})
@@ -172,8 +173,8 @@ def test_a_url_of_a_c_program(umbel, port):
 
 
 def test_a_url_that_nobody_answers(umbel, port, other_port):
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "1s", "--ready-url", f"http://127.0.0.1:{other_port}/",
-                "--", "node", "app.js", port)
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "1s", "--ready-url",
+                f"http://127.0.0.1:{other_port}/", "--", "node", "app.js", port)
     run.wait_for("not ready in time", timeout=20)
 
 
@@ -231,8 +232,8 @@ def probe(url):
 
 
 @pytest.mark.parametrize("path, status, says", [
-    ("", 0, ""), ("/", 0, ""), ("/204", 0, ""), ("/302", 0, ""), ("/200?a=b#part", 0, ""), ("/400", 1, "status 400"),
-    ("/404", 1, "status 404"), ("/503", 1, "status 503"), ("/nonsense", 1, "no answer of HTTP")])
+    ("", 0, ""), ("/", 0, ""), ("/204", 0, ""), ("/302", 0, ""), ("/200?a=b#part", 0, ""),
+    ("/400", 1, "status 400"), ("/404", 1, "status 404"), ("/503", 1, "status 503"), ("/nonsense", 1, "no answer of HTTP")])
 def test_probe(answers, path, status, says):
     at = f"127.0.0.1:{answers.server_port}"
     code, stderr = probe(f"http://{at}{path}")
@@ -247,11 +248,11 @@ def test_probe_of_nobody(port):
 
 
 @pytest.mark.parametrize("url, says", [
-    ("https://localhost/", "https is not spoken"), ("localhost:80", "it must be a url"), ("ftp://localhost/", "url"),
-    ("http://", "url"), ("http://:80/", "url"), ("http://localhost:0/", "url"), ("http://localhost:65536/", "url"),
-    ("http://localhost:80x/", "url"), ("http://[::1/", "url"), ("http://a@localhost/", "url"),
-    ("http://localhost/a b", "blanks"), ("http://localhost/\r\nX: y", "blanks"), ("http://" + "x" * 300 + "/", "url"),
-    ("http://localhost/" + "x" * 3000, "url"), (None, "one url")])
+    ("https://localhost/", "https is not spoken"), ("localhost:80", "it must be a url"),
+    ("ftp://localhost/", "url"), ("http://", "url"), ("http://:80/", "url"), ("http://localhost:0/", "url"),
+    ("http://localhost:65536/", "url"), ("http://localhost:80x/", "url"), ("http://[::1/", "url"),
+    ("http://a@localhost/", "url"), ("http://localhost/a b", "blanks"),
+    ("http://localhost/\r\nX: y", "blanks"), ("http://" + "x" * 300 + "/", "url"), ("http://localhost/" + "x" * 3000, "url"), (None, "one url")])
 def test_probe_is_asked_wrongly(url, says):
     code, stderr = probe(url)
     assert code == 2
