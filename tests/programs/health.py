@@ -1,5 +1,5 @@
-"""A plain http server: its pid; /health: 200 once the file DIRECTORY/ok.$UMBEL_WORKER is there, until then 503. Takes
-a socket that it finds open (sd_listen_fds(3)).
+"""A plain http server: its pid; /health: 200 once the file DIRECTORY/ok.$UMBEL_WORKER is there, until then 503.
+Takes a socket that it finds open (sd_listen_fds(3)).
 
     health.py HOST PORT DIRECTORY"""
 import http.server

@@ -1,5 +1,6 @@
-"""Says to $NOTIFY_SOCKET, as sd_notify(3), what it reads from a FIFO: lines "WHO TEXT", TEXT in Python's bytes. WHO:
-self; child; orphan (its parent is gone); barrier (as sd_notify_barrier(3): waits until its descriptors are closed).
+"""Says to $NOTIFY_SOCKET, as sd_notify(3), what it reads from a FIFO: lines "WHO TEXT", TEXT as Python's
+bytes. WHO: self; child; orphan (its parent is gone); barrier (as sd_notify_barrier(3): waits until its descriptors
+are closed).
 
     notify.py FIFO"""
 import array

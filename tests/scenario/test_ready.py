@@ -233,7 +233,8 @@ def probe(url):
 
 @pytest.mark.parametrize("path, status, says", [
     ("", 0, ""), ("/", 0, ""), ("/204", 0, ""), ("/302", 0, ""), ("/200?a=b#part", 0, ""),
-    ("/400", 1, "status 400"), ("/404", 1, "status 404"), ("/503", 1, "status 503"), ("/nonsense", 1, "no answer of HTTP")])
+    ("/400", 1, "status 400"), ("/404", 1, "status 404"), ("/503", 1, "status 503"),
+    ("/nonsense", 1, "no answer of HTTP")])
 def test_probe(answers, path, status, says):
     at = f"127.0.0.1:{answers.server_port}"
     code, stderr = probe(f"http://{at}{path}")
@@ -252,7 +253,8 @@ def test_probe_of_nobody(port):
     ("ftp://localhost/", "url"), ("http://", "url"), ("http://:80/", "url"), ("http://localhost:0/", "url"),
     ("http://localhost:65536/", "url"), ("http://localhost:80x/", "url"), ("http://[::1/", "url"),
     ("http://a@localhost/", "url"), ("http://localhost/a b", "blanks"),
-    ("http://localhost/\r\nX: y", "blanks"), ("http://" + "x" * 300 + "/", "url"), ("http://localhost/" + "x" * 3000, "url"), (None, "one url")])
+    ("http://localhost/\r\nX: y", "blanks"), ("http://" + "x" * 300 + "/", "url"),
+    ("http://localhost/" + "x" * 3000, "url"), (None, "one url")])
 def test_probe_is_asked_wrongly(url, says):
     code, stderr = probe(url)
     assert code == 2
