@@ -218,8 +218,8 @@ static bool is_workers_alone(const char *entry)
 	return false;
 }
 
-/* The entries are the worker's. NULL: no memory. */
-static char **make_environment(const struct probe *p)
+/* The entries are the worker's; one that was a spare has none of its slot. NULL: no memory. */
+static char **make_environment(const struct probe *p, char slot[32])
 {
 	char **theirs = p->worker->environment;
 	static char variable[] = "UMBEL_PROBE_FD=3";
@@ -228,8 +228,11 @@ static char **make_environment(const struct probe *p)
 
 	while (theirs[count])
 		count++;
-	environment = calloc(count + 2, sizeof(*environment));
+	environment = calloc(count + 3, sizeof(*environment));
 	count = 0;
+	snprintf(slot, 32, "UMBEL_SLOT=%d", p->worker->slot->number);
+	if (environment && !environment_value(theirs, "UMBEL_SLOT"))
+		environment[count++] = slot;
 	for (; environment && *theirs; theirs++)
 		if (!is_workers_alone(*theirs))
 			environment[count++] = *theirs;
@@ -242,8 +245,7 @@ static int spawn_it(struct probe *p, struct run *run)
 {
 	const struct cluster *c = p->worker->cluster;
 	char *const *argv = c->settings.ready_command;
-	char **environment = make_environment(p);
-	char path[PATH_MAX];
+	char path[PATH_MAX], slot[32], **environment = make_environment(p, slot);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), err = null < 0 ? -errno : 0;
 	struct spawn spawn = {
 	    .path = path,

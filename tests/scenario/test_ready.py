@@ -178,6 +178,21 @@ def test_a_url_that_nobody_answers(umbel, port, other_port):
     run.wait_for("not ready in time", timeout=20)
 
 
+def test_a_spare_is_asked_when_it_has_a_slot(umbel, port, tmp_path):
+    asked = tmp_path / "asked"
+    run = umbel("-n", 1, "--name", "app", "--spares", 1, "--ready-cmd",
+                f"echo worker $UMBEL_WORKER in slot $UMBEL_SLOT >> {asked}; test -e {tmp_path}/ok.$UMBEL_WORKER", "--",
+                *server("python", "127.0.0.1", port, tmp_path))
+    (tmp_path / "ok.1").touch()
+    run.wait_for(r"spare pid \d+ is held", timeout=20)
+    assert "worker 2" not in asked.read_text()
+    os.kill(run.slots()[1], signal.SIGKILL)
+    wait_until(lambda: "worker 2 in slot 1" in asked.read_text(), "the spare to be asked")
+    assert states(run)[1] == ["starting"]
+    (tmp_path / "ok.2").touch()
+    wait_slot(run, 1, "serving")
+
+
 # ---- its age ----
 
 @pytest.mark.parametrize("share", ["intercept", "channel", "node", "none", "listen-fds"])
