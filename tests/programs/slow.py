@@ -1,17 +1,23 @@
 #!/usr/bin/python3
-"""slow.py PORT [term]: a server that knows nothing of umbel, nor how to leave. Says what it is told to by the path:
+"""slow.py PORT [WORD...]: a server that knows nothing of umbel, nor how to leave. Says what it is told to by the path:
 
 /MS          the answer, its pid, after so long
+/wait        the same when the client has sent a byte more
 /stream/MS   a word each so long, for ever
 
-term: it says on stdout how many requests are in progress when SIGTERM comes, and ends. Else SIGTERM kills it."""
+Words: `term`: it says on stdout how many requests are in progress when SIGTERM comes, and ends; else SIGTERM kills it.
+`fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`: who is not root may not look at it."""
+import ctypes
 import os
 import signal
+import socket
 import socketserver
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
+
+PR_SET_DUMPABLE = 4
 
 in_progress, lock = 0, threading.Lock()
 
@@ -37,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             count(-1)
 
     def answer(self, what, ms=None):
-        pause = int(ms or what) / 1000
+        pause = 0 if what == "wait" else int(ms or what) / 1000
         if what == "stream":
             self.send_response(200)
             self.end_headers()
@@ -45,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(self.text)
                 self.wfile.flush()
                 time.sleep(pause)
+        if what == "wait":
+            self.rfile.read(1)
         time.sleep(pause)
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.text)))
@@ -56,9 +64,19 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = daemon_threads = True
-    request_queue_size = 128
+class Threads(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+def serve(port, words):
+    kind = socketserver.ForkingTCPServer if "fork" in words else Threads
+    kind.allow_reuse_address, kind.request_queue_size = True, 128
+    server = kind(("127.0.0.1", port), Handler)
+    if "defer" in words:
+        server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+    if "hides" in words:
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    server.serve_forever()
 
 
 def on_term(*_):
@@ -68,4 +86,4 @@ def on_term(*_):
 
 if "term" in sys.argv[2:]:
     signal.signal(signal.SIGTERM, on_term)
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+serve(int(sys.argv[1]), sys.argv[2:])

@@ -1,6 +1,8 @@
 """Programs that know nothing of us leave when they have nothing to do: steered away from, their responses finished,
 and only then the signal."""
+import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -53,6 +55,11 @@ class Connection:
         except ConnectionResetError:
             pass
         return said
+
+    def go_on(self):
+        """What `wait` waits for."""
+        self.socket.sendall(b"!")
+        return self.answer()
 
     def get(self, path):
         self.ask(path)
@@ -151,14 +158,71 @@ def test_silent_connections_do_not_hold_it(slow, connect):
 def test_response_in_progress_is_finished(slow, connect, order):
     run, pids = slow("term")
     busy = connect()
-    busy.ask("1500")
+    busy.ask("wait")
     wait_busy(pids[1], busy)
     over = Verb(run, *order)
     wait_until(lambda: drains(run, pids[1]), "it to drain")
-    assert busy.answer() == pids[1]
+    assert busy.go_on() == pids[1]
     busy.wait_end()
     over.wait()
     assert run.find("SIGTERM with 0 in progress")
+
+
+def test_response_of_a_child(slow, connect):
+    run, pids = slow("fork")
+    busy = connect()
+    busy.ask("wait")
+    wait_busy(pids[1], busy)
+    over = Verb(run, "reload", "app")
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    assert busy.go_on() == pids[1]
+    busy.close()
+    over.wait()
+
+
+def test_handshake_under_way(slow, connect):
+    """With TCP_DEFER_ACCEPT it is over when the client has spoken; until then it is in no queue."""
+    run, pids = slow("defer")
+    late = connect()
+    over = Verb(run, "reload", "app")
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    assert late.get("100") == pids[1]
+    late.close()
+    over.wait()
+    assert not notes(run)
+
+
+@pytest.mark.parametrize("user", ["nobody"], indirect=True)
+def test_one_that_hides(slow, connect):
+    run, pids = slow("hides", options=["--linger", "2s"])
+    busy = connect()
+    busy.ask("1000")
+    over = Verb(run, "reload", "app")
+    assert busy.answer() == pids[1]
+    busy.wait_end()
+    over.wait()
+    assert notes(run) == [f"pid {pids[1]}: its connections cannot be seen (Permission denied): they have 2000 ms"]
+
+
+@pytest.mark.parametrize("end", ["dies", "stop", "kill"])
+def test_what_ends_while_it_drains(slow, connect, end):
+    run, pids = slow(options=["--grace", "600s"])
+    busy = connect()
+    busy.ask("wait")
+    wait_busy(pids[1], busy)
+    over = Verb(run, "reload", "app")
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    if end == "dies":
+        os.kill(pids[1], signal.SIGKILL)
+        over.wait()
+        return
+    run.send(signal.SIGTERM)
+    if end == "kill":
+        wait_until(lambda: run.find("stopping"), "it to stop")
+        run.send(signal.SIGTERM)
+    elif end == "stop":
+        assert busy.go_on() == pids[1]
+    run.wait()
 
 
 def test_request_in_the_tick_of_an_answer(slow, connect):
@@ -189,7 +253,7 @@ def test_stream_is_cut_at_the_end_of_the_grace(slow, connect):
 def test_signal_first(slow, connect):
     run, pids = slow("term", options=["--signal-first"])
     busy = connect()
-    busy.ask("60000")
+    busy.ask("wait")
     wait_busy(pids[1], busy)
     assert verb(run, "reload", "app").returncode == 0
     assert busy.wait_end() == b""
