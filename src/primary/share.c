@@ -234,6 +234,7 @@ struct round {
 	int sent[ROUND];
 	unsigned sent_count;
 	bool failed; /* a lane took nothing: too many descriptors are in flight, or no memory */
+	bool found_no_more; /* connections */
 };
 
 static void round_flush(struct round *r, struct share *s, struct umbel_worker *w)
@@ -250,6 +251,7 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 		r->failed = true;
 		if (err == -EAGAIN)
 			tell_lack(s, -ETOOMANYREFS);
+		s->refused = true;
 		listener_retry(&s->listener, LISTENER_RETRY_MS);
 	}
 	for (unsigned i = 0; i < count; i++) {
@@ -329,8 +331,7 @@ static bool dispatch_one(struct share *s, struct round *r)
 	err = r->failed ? -EAGAIN : next_connection(s, s->seats[seat].worker, &p);
 	if (err < 0 && err != -EAGAIN)
 		tell_lack(s, err);
-	else if (err < 0 && !r->failed)
-		tell_no_lack(s);
+	r->found_no_more = err == -EAGAIN;
 	if (err < 0)
 		return false;
 	if (s->chooser && !p.chosen && chooser_park(s, &p) == 0)
@@ -353,6 +354,8 @@ static void dispatch_round(struct share *s)
 		n++;
 	for (unsigned i = 0; i < r.touched_count; i++)
 		round_flush(&r, s, r.touched[i]);
+	if (r.found_no_more && !r.failed) /* now that lanes have taken all of them */
+		tell_no_lack(s);
 	qsort(r.sent, r.sent_count, sizeof(r.sent[0]), compare_fds); /* neighbours side by side */
 	fd_close_all(r.sent, r.sent_count);
 	if (n == ROUND && !r.failed)
@@ -377,6 +380,7 @@ static void on_ready(struct listener *l)
 {
 	struct share *s = share_of(l);
 
+	s->refused = false;
 	if (policy_is_steered(s->policy) && !s->chooser)
 		steering_doubt(s);
 	share_on_ready(s);
@@ -437,6 +441,7 @@ static int open_sockets(struct share *s, const struct socket_wish *wish)
 
 	if (err)
 		return err;
+	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
 	uv_timer_init(&s->cluster->loop, &s->orphan);
 	uv_timer_init(&s->cluster->loop, &s->sides.timer);
 	s->sides.timer.data = s;
@@ -467,7 +472,6 @@ int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enu
 		return err;
 	}
 	s->number = share_accepts(s) ? number_take(&c->sharing) : -1;
-	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
 	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
 	*ret = s;
 	return 0;

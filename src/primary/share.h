@@ -62,6 +62,7 @@ struct share {
 	bool is_deaf; /* its door: there is nobody yet who could take what comes there */
 	bool accept_alone; /* who came last accepts by itself; of programs always */
 	bool waiting; /* connections may be there, but nobody could take one */
+	bool refused; /* by a lane, for want of something: the timer of the listener tries again, and nobody before */
 	unsigned open_handles;
 
 	struct subscription *seats;

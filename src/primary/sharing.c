@@ -57,7 +57,7 @@ void sharing_resume(struct cluster *c)
 	if (c->sharing.waiting == 0 && !c->sharing.lanes_watched)
 		return;
 	TAILQ_FOREACH (s, &c->sharing.shares, link)
-		if (s->waiting)
+		if (s->waiting && !s->refused) /* a lane that refuses looks at once as if it had room */
 			share_dispatch(s);
 	sharing_watch_lanes(c);
 }

@@ -1,6 +1,6 @@
-/* Executes a program for which some system calls fail with EPERM, as for many in containers.
+/* Executes a program for which some system calls fail with EPERM, as for many in containers; or, of steering, with ENOMEM.
  *
- *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp */
+ *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp, steering */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -8,22 +8,42 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static const struct {
 	const char *name;
 	unsigned number;
+	unsigned option; /* setsockopt: only this one of SOL_SOCKET; 0: any call */
+	unsigned error;
 } calls[] = {
-    {"pidfd_getfd", SYS_pidfd_getfd}, {"process_vm_readv", SYS_process_vm_readv}, {"seccomp", SYS_seccomp}};
+    {"pidfd_getfd", SYS_pidfd_getfd, 0, EPERM},
+    {"process_vm_readv", SYS_process_vm_readv, 0, EPERM},
+    {"seccomp", SYS_seccomp, 0, EPERM},
+    {"steering", SYS_setsockopt, SO_ATTACH_REUSEPORT_CBPF, ENOMEM},
+};
+
+/* The half of an argument that an int is in. */
+static unsigned place_of(unsigned argument)
+{
+	unsigned high_first = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
+
+	return (unsigned)offsetof(struct seccomp_data, args) + 8 * argument + 4 * high_first;
+}
 
 static int forbid(const char *name)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
 		struct sock_filter code[] = {
 		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 1),
-		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 6),
+		    BPF_JUMP(BPF_JMP | BPF_JA, calls[i].option ? 0 : 4, 0, 0),
+		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, place_of(1)),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, place_of(2)),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].option, 0, 1),
+		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | calls[i].error),
 		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		};
 		struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
