@@ -14,17 +14,22 @@ enum {
 	MOST = 16,      /* then the program's processes are looked through; so many looks later again */
 };
 
+static bool is_open_in(const struct inodes *open, int fd)
+{
+	struct stat st;
+	bool found = fstat(fd, &st) < 0;
+
+	for (size_t i = 0; i < open->count && !found; i++)
+		found = open->list[i] == st.st_ino;
+	return found;
+}
+
 /* True also where we may not look. */
 static bool has_it(const struct umbel_worker *w, int fd)
 {
 	struct inodes open = {0};
-	struct stat st;
-	bool found = false;
+	bool found = inodes_of_tree(w->pid, &open) < 0 || is_open_in(&open, fd);
 
-	if (fstat(fd, &st) < 0 || inodes_of_tree(w->pid, &open) < 0)
-		return true;
-	for (size_t i = 0; i < open.count && !found; i++)
-		found = open.list[i] == st.st_ino;
 	inodes_finish(&open);
 	return found;
 }
@@ -39,10 +44,15 @@ static struct umbel_worker *owner_of(const struct side *side)
 	return NULL;
 }
 
+/* One that was bound and does not listen yet is looked for less and less often. */
 static bool is_closed(struct side *side, const struct umbel_worker *w)
 {
 	struct diag_queue q;
 
+	if (!side->listens) {
+		side->looks++;
+		return (side->looks & (side->looks - 1)) == 0 && !has_it(w, side->listener.fd);
+	}
 	if (diag_queue(side->listener.fd, &q) < 0 || q.is_shut)
 		return false;
 	side->looks = q.waiting > 0 && q.waiting >= side->waited ? side->looks + 1 : 0;
@@ -54,10 +64,14 @@ static void give_up(struct side *side, struct umbel_worker *w)
 {
 	struct share *s = side->share;
 
-	cluster_note(s->cluster, w->slot->number, "share", "pid %d has closed its socket at %s: nothing is steered there any "
-		     "more", (int)w->pid, s->address);
+	if (side->listens)
+		cluster_note(s->cluster, w->slot->number, "share", "pid %d has closed its socket at %s: nothing is steered "
+			     "there any more", (int)w->pid, s->address);
 	sides_give_back(side);
-	sharing_lost_socket(s, w->id); /* this last: s may be gone */
+	if (s->wish.is_bound_only && TAILQ_EMPTY(&s->sides.list))
+		share_close(s);
+	else
+		sharing_lost_socket(s, w->id); /* this last: s may be gone */
 }
 
 /* It has had its time to listen again. */
@@ -74,7 +88,7 @@ static bool look_at(struct share *s)
 	bool any = false;
 
 	for (side = TAILQ_FIRST(&s->sides.list); side; side = next) {
-		struct umbel_worker *w = side->is_program && side->listens ? owner_of(side) : NULL;
+		struct umbel_worker *w = side->is_program ? owner_of(side) : NULL;
 
 		next = TAILQ_NEXT(side, link);
 		any |= w != NULL;
@@ -88,6 +102,33 @@ static bool look_at(struct share *s)
 		}
 	}
 	return any;
+}
+
+/* The first of this worker's that is closed; NULL: none. */
+static struct side *find_closed(const struct umbel_worker *w, const struct inodes *open)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link)
+			if (side->is_program && side->owner == w->id && !is_open_in(open, side->listener.fd))
+				return side;
+	}
+	return NULL;
+}
+
+void closed_sweep(struct umbel_worker *w)
+{
+	struct inodes open = {0};
+	struct side *side;
+
+	if (inodes_of_tree(w->pid, &open) < 0)
+		return;
+	while ((side = find_closed(w, &open)))
+		give_up(side, w);
+	inodes_finish(&open);
 }
 
 static void on_timer(uv_timer_t *timer)

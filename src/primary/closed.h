@@ -4,9 +4,11 @@
 #define UMBEL_PRIMARY_CLOSED_H
 
 struct cluster;
+struct umbel_worker;
 
 void closed_open(struct cluster *c);
 void closed_close(struct cluster *c);
-void closed_watch(struct cluster *c); /* a program has begun to listen */
+void closed_watch(struct cluster *c); /* a program has bound a socket */
+void closed_sweep(struct umbel_worker *w); /* all that it has closed is given back now */
 
 #endif

@@ -20,6 +20,7 @@ enum {
 	CALLS_A_TURN = 32, /* answered before other descriptors have their turn */
 	HELD_MOST = 16,
 	SOCKETS_MOST = 64, /* of one worker */
+	SWEEP_AT = 8,
 };
 
 struct intercept {
@@ -121,6 +122,8 @@ static int bind_it(struct intercept *x, const struct trap_call *call, struct own
 	struct share *s;
 	int err = own_may_bind(own);
 
+	if (!err && count_sockets(x->cluster, w) % SWEEP_AT == SWEEP_AT - 1)
+		closed_sweep(w); /* some open ports and close them all the time */
 	if (!err && count_sockets(x->cluster, w) >= SOCKETS_MOST)
 		err = -EMFILE;
 	err = err ? err : own_find_or_open(own, &s);
@@ -130,6 +133,7 @@ static int bind_it(struct intercept *x, const struct trap_call *call, struct own
 	err = s->form == SHARE_LENT ? own_lend(own, s, x->notify, call) : own_adopt(own, s, x->notify, call);
 	if (err)
 		own_forget(s);
+	closed_watch(x->cluster);
 	return err;
 }
 
@@ -241,7 +245,6 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 		err = sides_listen(side);
 	if (!err)
 		err = own_seat(w, s);
-	closed_watch(x->cluster);
 	trap_answer(x->notify, call->id, err);
 	if (!err)
 		own_serves(w, s);

@@ -52,9 +52,6 @@ static void unseat(struct share *s, const struct umbel_worker *w)
 
 void activation_seat(struct share *s, struct umbel_worker *w)
 {
-	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
-		s->policy = own_policy(s->cluster, s->form);
-	s->accept_alone = true;
 	if (own_seat(w, s) == 0)
 		steering_update(s);
 	closed_watch(s->cluster);

@@ -288,8 +288,12 @@ int own_lend(struct own *own, struct share *s, int notify, const struct trap_cal
 
 int own_seat(struct umbel_worker *w, struct share *s)
 {
-	int err = share_seat_of(s, w) < 0 ? share_add(s, w) : 0;
+	int err;
 
+	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
+		s->policy = own_policy(s->cluster, s->form);
+	s->accept_alone = s->was_own = true;
+	err = share_seat_of(s, w) < 0 ? share_add(s, w) : 0;
 	if (err)
 		return err;
 	s->seats[share_seat_of(s, w)].accepts = true;

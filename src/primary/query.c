@@ -251,6 +251,18 @@ static void take_data(struct share *s, json_t *data)
 	s->data = json_incref(data);
 }
 
+/* The generation before was a program that opened it itself. It stays steered. */
+static struct share *find_of_programs(struct cluster *c, const struct socket_wish *wish)
+{
+	struct share *s;
+
+	TAILQ_FOREACH (s, &c->sharing.shares, link)
+		if (s->was_own && s->wish.ipv6_only == wish->ipv6_only &&
+		    named_is(&wish->address, &s->listener.address))
+			return s;
+	return NULL;
+}
+
 /* `key` is taken when a share is opened with it, and is NULL then. */
 static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, const struct node_message *m,
 			struct share **ret)
@@ -284,6 +296,10 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 		err = open_new(w, *key, &wish, m, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
 		err = open_new(w, *key, &wish, m, ret);
+	if (err == -EADDRINUSE && m->query.fd < 0 && (s = find_of_programs(c, &wish))) {
+		*ret = s;
+		return 0;
+	}
 	if (!err)
 		*key = NULL;
 	return err;

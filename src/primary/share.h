@@ -61,6 +61,7 @@ struct share {
 	bool is_offered; /* opened for workers that find it at their start; nobody has asked for it (activation.h) */
 	bool is_deaf; /* its door: there is nobody yet who could take what comes there */
 	bool accept_alone; /* who came last accepts by itself; of programs always */
+	bool was_own; /* a program has opened a socket of it itself */
 	bool waiting; /* connections may be there, but nobody could take one */
 	bool refused; /* by a lane, for want of something: the timer of the listener tries again, and nobody before */
 	unsigned open_handles;

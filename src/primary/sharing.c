@@ -237,9 +237,13 @@ void sharing_trim(struct cluster *c)
 }
 
 /* Its last worker is gone, and none will come; or it was bound and nothing more. */
-static bool is_over(const struct share *s)
+static bool is_over(const struct share *s, bool had_workers)
 {
-	return s->wish.is_bound_only || !cluster_expects_workers(s->cluster);
+	if (s->seat_count > 0)
+		return false;
+	if (s->wish.is_bound_only && TAILQ_EMPTY(&s->sides.list))
+		return true;
+	return had_workers && !sides_have_workers(s) && !cluster_expects_workers(s->cluster);
 }
 
 void sharing_release(struct cluster *c, struct umbel_worker *w)
@@ -251,7 +255,7 @@ void sharing_release(struct cluster *c, struct umbel_worker *w)
 
 		next = TAILQ_NEXT(s, link);
 		sides_release(s, w);
-		if (had && s->seat_count == 0 && !sides_have_workers(s) && is_over(s))
+		if (is_over(s, had))
 			share_close(s);
 	}
 	sharing_trim(c);

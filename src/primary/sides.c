@@ -284,7 +284,7 @@ bool sides_have_workers(const struct share *s)
 	const struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->is_program && side->owner)
+		if (side->is_program && side->owner && side->listens)
 			return true;
 	return false;
 }

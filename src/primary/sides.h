@@ -70,7 +70,7 @@ int sides_listen(struct side *side);         /* the door too, when it is the fir
 struct side *sides_find_left(const struct share *s, int slot); /* by a worker that died: its successor's; or NULL */
 void sides_give(struct side *side, const struct umbel_worker *w);
 void sides_give_back(struct side *side);      /* its worker has it no more */
-bool sides_have_workers(const struct share *s); /* a worker has a program's own */
+bool sides_have_workers(const struct share *s); /* a worker has a program's own, which listens */
 
 struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
 bool sides_has_listening(const struct share *s, const struct umbel_worker *w); /* it has one that listens */
