@@ -33,10 +33,10 @@ static void serve(int *listeners, nfds_t count, void (*on_again)(int *listener))
 		for (nfds_t i = 0; i < count; i++) {
 			int fd = fds[i].revents ? accept4(listeners[i], NULL, NULL, SOCK_CLOEXEC) : -1;
 
-			if (fds[i].revents && fd < 0)
+			if (fd < 0 && fds[i].revents && errno != EAGAIN)
 				plain_fail("accept");
 			if (fd < 0)
-				continue;
+				continue; /* another process was faster */
 			plain_answer(fd, request, sizeof(request), self);
 			if (on_again && strncmp(request, "GET /again", 10) == 0)
 				on_again(&listeners[i]);
