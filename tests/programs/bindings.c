@@ -178,6 +178,22 @@ static void shuts(void)
 	serve(&listener, 1, shut_and_listen);
 }
 
+static int ended;
+
+static void on_term(int number)
+{
+	shutdown(ended, SHUT_RDWR);
+	_exit(0);
+}
+
+/* At its end, as WEBrick does. */
+static void shuts_at_the_end(void)
+{
+	ended = plain_listener("0.0.0.0", port);
+	signal(SIGTERM, on_term);
+	serve(&ended, 1, NULL);
+}
+
 static void close_and_bind(int *listener)
 {
 	close(*listener);
@@ -256,7 +272,7 @@ static const struct mode {
 } modes[] = {
     {"plain", plain},       {"thread", in_a_thread}, {"fork", forks},     {"epoll", in_epoll_before},
     {"mptcp", mptcp},       {"two", two},            {"pair", pair},      {"dual", dual},
-    {"reuseport", reuseport}, {"shutdown", shuts},   {"again", closes},   {"gone", gone},
+    {"reuseport", reuseport}, {"shutdown", shuts}, {"leaves", shuts_at_the_end},   {"again", closes},   {"gone", gone},
     {"undumpable", undumpable}, {"waits", waits},    {"options", options},
 };
 

@@ -168,6 +168,19 @@ def test_reloaded_under_load(app, port, mode):
     assert set(answered_by(port)) == set(run.slots().values())
 
 
+def test_reloaded_at_the_end(app, port):
+    """It shuts its socket down when it is told to leave, as WEBrick does: that moves another one's place in the group,
+    and nobody may notice."""
+    run, _ = app(BINDINGS, "leaves", port)
+    with Crowd(port, parallel=16) as crowd:
+        for _ in range(4):
+            done = verb_beside(crowd, run, "reload", "app")
+            assert done.returncode == 0, done.stderr
+        crowd.go(100)
+    assert not crowd.failures, crowd.failures[:3]
+    assert set(answered_by(port)) == set(run.slots().values())
+
+
 def verb_beside(crowd, run, *words):
     """A verb, while the crowd goes on."""
     with ThreadPoolExecutor(1) as pool:
