@@ -106,10 +106,12 @@ def test_a_worker_that_is_never_well(umbel):
     assert "the ready command was run" in notes[0] and "the last one exited with 3" in notes[0]
 
 
-def test_a_command_that_asks_the_shared_address(umbel, port):
+@pytest.mark.parametrize("kind", ["node", "intercept", "listen-fds"])
+def test_a_command_that_asks_the_shared_address(umbel, port, tmp_path, kind):
     """It reaches whoever takes connections; at the first start somebody has to."""
     command = f"unset UMBEL_PROBE_FD; {UMBEL} probe http://localhost:{port}/"
-    run = umbel("-n", 2, "--name", "app", "--ready-cmd", command, "--", "node", "app.js", port)
+    run = umbel("-n", 2, "--name", "app", "--share", kind, "--listen", f"tcp://127.0.0.1:{port}", "--ready-cmd", command,
+                "--", *server(kind, "127.0.0.1", port, tmp_path))
     wait_states(run, {1: ["ready"], 2: ["ready"]})
 
 
