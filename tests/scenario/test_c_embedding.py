@@ -67,7 +67,7 @@ def test_fork_by_hand(program):
     run = program(TESTS / "embed", "by-hand")
     assert run.wait() == 0
     assert run.output("stdout")[:-2] == [
-        f"{n} ended with {10 + n}, asked 0, state 4" for n in (1, 2, 3)]
+        f"{n} ended with {10 + n}, asked 0, state 5" for n in (1, 2, 3)]
 
 
 def test_disconnect_all(program):
