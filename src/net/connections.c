@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- idle ---- */
@@ -100,6 +101,42 @@ static int add_sockets(pid_t pid, struct inodes *ret)
 	}
 	closedir(dir);
 	return err;
+}
+
+int inodes_add_fd(struct inodes *i, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? -errno : add(i, st.st_ino);
+}
+
+static bool have_common(const struct inodes *a, const struct inodes *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		for (size_t j = 0; j < b->count; j++)
+			if (a->list[i] == b->list[j])
+				return true;
+	return false;
+}
+
+pid_t inodes_next_holder(const struct inodes *i, pid_t after)
+{
+	DIR *proc = opendir("/proc");
+	pid_t found = 0;
+
+	for (const struct dirent *e; proc && (e = readdir(proc));) {
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+		struct inodes its = {0};
+
+		if (pid <= after || (found && pid > found))
+			continue;
+		if (add_sockets(pid, &its) == 0 && have_common(i, &its))
+			found = pid;
+		inodes_finish(&its);
+	}
+	if (proc)
+		closedir(proc);
+	return found;
 }
 
 /* ---- the tree ---- */

@@ -33,6 +33,11 @@ struct inodes {
 int inodes_of_tree(pid_t root, struct inodes *ret); /* 0 or -errno; -EACCES: we may not look at root */
 void inodes_finish(struct inodes *i);
 
+int inodes_add_fd(struct inodes *i, int fd); /* one of ours; they are in no order then. 0 or -errno */
+
+/* The process with the lowest number above `after` that has one of these sockets, as far as we may look; 0: none. */
+pid_t inodes_next_holder(const struct inodes *i, pid_t after);
+
 struct connections {
 	unsigned open; /* established, or closed by the client alone */
 	unsigned busy; /* of them */

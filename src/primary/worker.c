@@ -8,6 +8,7 @@
 #include "primary/generation.h"
 #include "primary/handoff.h"
 #include "primary/intercept.h"
+#include "primary/leftover.h"
 #include "primary/probe.h"
 #include "primary/ready.h"
 #include "primary/slot.h"
@@ -445,7 +446,7 @@ static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 			     was_out_of_memory(w->cluster),
 	    .asked = w->asked_by_us,
 	    .left = w->asked && w->handed > 0 && !(exited && info->si_status != 0),
-	    .was_ready = w->was_ready,
+	    .was_ready = w->was_ready && !w->went_away,
 	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
 	};
 }
@@ -464,6 +465,8 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	kill(-w->pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
 	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
+	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->asked && intercept_has_sockets(w))
+		w->went_away = leftover_end(w) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);
 	emit_exit(w, &info, &d);

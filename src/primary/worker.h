@@ -89,6 +89,7 @@ struct umbel_worker {
 	bool online;
 	bool waits_to_be_ready; /* it said that listening is not enough */
 	bool was_ready, soaked;
+	bool went_away;       /* its end was that it went into the background */
 	bool connected;       /* its end of the channel is open */
 	bool is_other_user;   /* settings.uid */
 	bool is_libumbel;     /* it said so */

@@ -1,0 +1,12 @@
+/* leftover: processes of a worker that have left its group, and serve on with its sockets when it is dead: a program
+ * that went into the background. Nobody would supervise them. */
+#ifndef UMBEL_PRIMARY_LEFTOVER_H
+#define UMBEL_PRIMARY_LEFTOVER_H
+
+struct umbel_worker;
+
+/* It is dead, and its group with it. Ends them, and says so. How many they were. Takes the time of a walk through all
+ * descriptors of the machine. */
+unsigned leftover_end(const struct umbel_worker *w);
+
+#endif
