@@ -110,8 +110,8 @@ def test_a_worker_that_is_never_well(umbel):
 def test_a_command_that_asks_the_shared_address(umbel, port, tmp_path, kind):
     """It reaches whoever takes connections; at the first start somebody has to."""
     command = f"unset UMBEL_PROBE_FD; {UMBEL} probe http://localhost:{port}/"
-    run = umbel("-n", 2, "--name", "app", "--share", kind, "--listen", f"tcp://127.0.0.1:{port}", "--ready-cmd", command,
-                "--", *server(kind, "127.0.0.1", port, tmp_path))
+    run = umbel("-n", 2, "--name", "app", "--share", kind, "--listen", f"tcp://127.0.0.1:{port}", "--ready-cmd",
+                command, "--", *server(kind, "127.0.0.1", port, tmp_path))
     wait_states(run, {1: ["ready"], 2: ["ready"]})
 
 
@@ -183,8 +183,8 @@ def test_a_url_that_nobody_answers(umbel, port, other_port):
 def test_a_spare_is_asked_when_it_has_a_slot(umbel, port, tmp_path):
     asked = tmp_path / "asked"
     run = umbel("-n", 1, "--name", "app", "--spares", 1, "--ready-cmd",
-                f"echo worker $UMBEL_WORKER in slot $UMBEL_SLOT >> {asked}; test -e {tmp_path}/ok.$UMBEL_WORKER", "--",
-                *server("python", "127.0.0.1", port, tmp_path))
+                f"echo worker $UMBEL_WORKER in slot $UMBEL_SLOT >> {asked}; test -e {tmp_path}/ok.$UMBEL_WORKER",
+                "--", *server("python", "127.0.0.1", port, tmp_path))
     (tmp_path / "ok.1").touch()
     run.wait_for(r"spare pid \d+ is held", timeout=20)
     assert "worker 2" not in asked.read_text()
