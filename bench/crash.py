@@ -34,8 +34,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 def go_program(folder):
     if not shutil.which("go"):
         raise Failed("go is not here")
-    run(["env", "CGO_ENABLED=0", "GO111MODULE=off", f"GOCACHE={BUILD / 'go-cache'}", "go", "build", "-o", folder / "server",
-         TESTS / "plain" / "server.go"], 300)
+    run(["env", "CGO_ENABLED=0", "GO111MODULE=off", f"GOCACHE={BUILD / 'go-cache'}", "go", "build", "-o",
+         folder / "server", TESTS / "plain" / "server.go"], 300)
     return [folder / "server"]
 
 
@@ -173,8 +173,8 @@ def crashes(plan):
         except Failed as failure:
             with_pm2 = False
             note(f"crash: PM2 is not in the table: {failure}")
-    note("crash: OxMgr publishes 35 ms from a crash to a TCP port that is ready again, and 177 ms of PM2 beside it "
-         "(its BENCHMARK.md of 2026-08-03, on a machine of GitHub's).")
+    note("crash: OxMgr publishes 35 ms from a crash to a TCP port that is ready again, and 177 ms of PM2 beside "
+         "it (its BENCHMARK.md of 2026-08-03, on a machine of GitHub's).")
     with tempfile.TemporaryDirectory(prefix="umbel-bench-") as folder:
         return [row for name, (words, limit) in programs(Path(folder), plan).items()
                 for row in rows_of(name, words, limit, plan, with_pm2)]

@@ -225,6 +225,8 @@ void spares_release(struct umbel_worker *w)
 
 void spares_worker_held(struct umbel_worker *w)
 {
+	w->held_ms = worker_now_ms();
+	worker_no_deadline(w, DEADLINE_READY);
 	cluster_note(w->cluster, 0, "spare", "pid %d is held", (int)w->pid);
 	spares_update(w->cluster);
 }

@@ -121,13 +121,6 @@ static void action_tell_ready(struct umbel_worker *w)
 	slot_worker_ready(w);
 }
 
-static void action_hold(struct umbel_worker *w)
-{
-	w->held_ms = worker_now_ms();
-	worker_no_deadline(w, DEADLINE_READY);
-	spares_worker_held(w);
-}
-
 static void action_limit(struct umbel_worker *w)
 {
 	take_no_more(w);
@@ -181,7 +174,7 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 {
 	static void (*const actions[WORKER_ACTIONS])(struct umbel_worker *) = {
 	    [WORKER_NOTHING] = action_nothing, [WORKER_TELL_READY] = action_tell_ready,
-	    [WORKER_HOLD] = action_hold,       [WORKER_DRAIN] = action_drain,
+	    [WORKER_HOLD] = spares_worker_held,     [WORKER_DRAIN] = action_drain,
 	    [WORKER_LIMIT] = action_limit,     [WORKER_SIGNAL] = action_signal,
 	    [WORKER_KILL] = action_kill,       [WORKER_BURY] = action_bury,
 	};
