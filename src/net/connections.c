@@ -9,11 +9,13 @@
 #include <libmnl/libmnl.h>
 #include <linux/bpf.h> /* the states of tcp: <netinet/tcp.h>, which has them too, and the next exclude each other */
 #include <linux/inet_diag.h>
+#include <linux/kcmp.h>
 #include <linux/tcp.h> /* glibc's struct tcp_info ends too soon (K76) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- idle ---- */
@@ -81,14 +83,14 @@ void inodes_finish(struct inodes *i)
 	*i = (struct inodes){0};
 }
 
-static int add_sockets(pid_t pid, struct inodes *ret)
+static int add_sockets_of_thread(pid_t thread, struct inodes *ret)
 {
 	char path[64], target[64];
 	unsigned long long inode;
 	DIR *dir;
 	int err = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)thread);
 	dir = opendir(path);
 	if (!dir)
 		return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it is dead */
@@ -100,6 +102,33 @@ static int add_sockets(pid_t pid, struct inodes *ret)
 			err = add(ret, inode);
 	}
 	closedir(dir);
+	return err;
+}
+
+/* The first thread has them all, but when it has ended, or another one has its own table (unshare(2)). Where nobody may
+ * compare, only the former is looked for. */
+static int add_sockets(pid_t pid, struct inodes *ret)
+{
+	size_t before = ret->count;
+	pid_t last = pid, thread;
+	char path[64];
+	DIR *dir;
+	int err = add_sockets_of_thread(pid, ret);
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = err ? NULL : opendir(path);
+	for (const struct dirent *e; !err && dir && (e = readdir(dir));) {
+		long order;
+
+		thread = (pid_t)strtol(e->d_name, NULL, 10);
+		order = thread > 0 && thread != pid ? syscall(SYS_kcmp, last, thread, KCMP_FILES, 0, 0) : 0;
+		if (order == 0 || (order < 0 && ret->count > before))
+			continue;
+		err = add_sockets_of_thread(thread, ret);
+		last = thread;
+	}
+	if (dir)
+		closedir(dir);
 	return err;
 }
 

@@ -20,6 +20,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
 /* A newer kernel may write and read more than the headers knew: that must be there, and be zero. */
 union notif {
 	struct seccomp_notif call;
@@ -157,7 +161,7 @@ static bool is_of_our_users(pid_t thread)
 
 int trap_caller(pid_t thread, struct trap_caller *ret)
 {
-	struct trap_caller caller = {0};
+	struct trap_caller caller = {.thread = thread};
 	char path[64], line[256];
 	uint64_t effective = 0;
 	unsigned found = 0;
@@ -200,9 +204,9 @@ int trap_read_address(const struct trap_call *call, struct sockaddr_storage *ret
 	return 0;
 }
 
-int trap_copy_fd(pid_t process, int fd)
+static int copy_from(pid_t pid, unsigned flags, int fd)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, process, 0), copy;
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, flags), copy;
 
 	if (pidfd < 0)
 		return -errno;
@@ -213,7 +217,32 @@ int trap_copy_fd(pid_t process, int fd)
 	return copy;
 }
 
-int trap_socket_by_name(pid_t process, int fd, struct trap_socket *ret)
+static bool is_same(pid_t thread, int fd, int copy)
+{
+	struct stat its, ours;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
+	return stat(path, &its) == 0 && fstat(copy, &ours) == 0 && its.st_ino == ours.st_ino &&
+	       its.st_dev == ours.st_dev;
+}
+
+/* Before Linux 6.9 only the process can be asked, and that is its first thread: it may have ended, or have other
+ * descriptors than the one that calls (unshare(2)). */
+int trap_copy_fd(pid_t thread, pid_t process, int fd)
+{
+	int copy = copy_from(thread, thread == process ? 0 : PIDFD_THREAD, fd);
+
+	if (copy != -EINVAL || thread == process)
+		return copy;
+	copy = copy_from(process, 0, fd);
+	if (copy >= 0 && is_same(thread, fd, copy))
+		return copy;
+	fd_close(&copy);
+	return -EPERM;
+}
+
+int trap_socket_by_name(pid_t thread, int fd, struct trap_socket *ret)
 {
 	static const struct {
 		const char *name;
@@ -226,7 +255,7 @@ int trap_socket_by_name(pid_t process, int fd, struct trap_socket *ret)
 	char path[64], name[64] = "";
 	struct trap_socket is = {.family = AF_UNSPEC};
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)process, fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
 	if (getxattr(path, "system.sockprotoname", name, sizeof(name) - 1) < 0)
 		return errno == ENODATA || errno == ENOTSUP ? -ENOTSOCK : -errno;
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
@@ -238,17 +267,17 @@ int trap_socket_by_name(pid_t process, int fd, struct trap_socket *ret)
 
 /* ---- its descriptor ---- */
 
-static FILE *open_info(pid_t process, int fd)
+static FILE *open_info(pid_t thread, int fd)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)process, fd);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)thread, fd);
 	return fopen(path, "re");
 }
 
-static int read_flags(pid_t process, int fd, struct trap_fd *look)
+static int read_flags(pid_t thread, int fd, struct trap_fd *look)
 {
-	FILE *f = open_info(process, fd);
+	FILE *f = open_info(thread, fd);
 	char line[256];
 	unsigned flags;
 	int err = -ESRCH;
@@ -267,9 +296,9 @@ static int read_flags(pid_t process, int fd, struct trap_fd *look)
 }
 
 /* By inode and not by number: what was dup'ed may be in it by the other number. */
-static bool is_watched_by(pid_t process, int epoll, const struct stat *socket)
+static bool is_watched_by(pid_t thread, int epoll, const struct stat *socket)
 {
-	FILE *f = open_info(process, epoll);
+	FILE *f = open_info(thread, epoll);
 	bool is_watched = false;
 	unsigned long inode;
 	unsigned device; /* as the kernel has it inside: 20 bits of minor */
@@ -294,7 +323,7 @@ static ssize_t read_link(int dir, const char *name, char *ret, size_t size)
 }
 
 /* The links, and no stat(2) of each: a file of a network that is away would hold us up. */
-static void look_at_others(pid_t process, DIR *fds, const char *link, const struct stat *socket,
+static void look_at_others(pid_t thread, DIR *fds, const char *link, const struct stat *socket,
 			   struct trap_fd *look)
 {
 	struct dirent *entry;
@@ -306,11 +335,11 @@ static void look_at_others(pid_t process, DIR *fds, const char *link, const stru
 		if (strcmp(other, link) == 0)
 			look->copies++;
 		else if (!look->is_watched && strcmp(other, "anon_inode:[eventpoll]") == 0)
-			look->is_watched = is_watched_by(process, atoi(entry->d_name), socket);
+			look->is_watched = is_watched_by(thread, atoi(entry->d_name), socket);
 	}
 }
 
-int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret)
+int trap_look_at_fd(pid_t thread, int fd, struct trap_fd *ret)
 {
 	struct trap_fd look = {0};
 	char path[64], name[16], link[64];
@@ -318,7 +347,7 @@ int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret)
 	int err;
 	DIR *fds;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)process);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)thread);
 	snprintf(name, sizeof(name), "%d", fd);
 	fds = opendir(path);
 	if (!fds)
@@ -331,9 +360,9 @@ int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret)
 	if (!err && fstatat(dirfd(fds), name, &socket, 0) < 0)
 		err = -errno;
 	if (!err)
-		err = read_flags(process, fd, &look);
+		err = read_flags(thread, fd, &look);
 	if (!err) {
-		look_at_others(process, fds, link, &socket, &look);
+		look_at_others(thread, fds, link, &socket, &look);
 		*ret = look;
 	}
 	closedir(fds);

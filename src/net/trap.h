@@ -37,7 +37,7 @@ int trap_replace(int notify, uint64_t id, int fd, int at, bool cloexec);
 /* ---- the process; after each of these trap_is_valid() says whether it was the right one ---- */
 
 struct trap_caller {
-	pid_t process; /* the thread's */
+	pid_t thread, process;
 	uid_t uid;     /* effective */
 	/* It has CAP_NET_BIND_SERVICE in our user namespace: ports below ip_unprivileged_port_start. */
 	bool may_bind_low;
@@ -48,26 +48,28 @@ int trap_caller(pid_t thread, struct trap_caller *ret); /* from /proc/TID/status
 /* The address that a bind names. 0, -EINVAL (length), -EFAULT, -EPERM (we may not look), -ESRCH. */
 int trap_read_address(const struct trap_call *call, struct sockaddr_storage *ret, socklen_t *ret_length);
 
-/* A copy of its descriptor, close-on-exec, or -errno: -EPERM (a container's filter, or the program is not dumpable),
- * -EBADF. The process, not one of its threads: pidfd_open() fails for those (K48). */
-int trap_copy_fd(pid_t process, int fd);
+/* Descriptors are those of the thread that calls: its process may have no first thread any more, or another table. */
 
-/* What it is when trap_copy_fd() may not: from the attribute system.sockprotoname of /proc/PID/fd/N. -ENOTSOCK: no
- * socket; -ENOENT: no such descriptor or process; -EACCES: not dumpable. */
+/* A copy of its descriptor, close-on-exec, or -errno: -EPERM (a container's filter, the program is not dumpable, or the
+ * kernel, before 6.9, gives only those of the first thread), -EBADF. */
+int trap_copy_fd(pid_t thread, pid_t process, int fd);
+
+/* What it is when trap_copy_fd() may not: from the attribute system.sockprotoname of /proc/TID/fd/N. -ENOTSOCK: no
+ * socket; -ENOENT: no such descriptor or thread; -EACCES: not dumpable. */
 struct trap_socket {
 	int family; /* AF_INET, AF_INET6, or AF_UNSPEC: something else */
 	int type;   /* SOCK_STREAM, SOCK_DGRAM, or 0 */
 	bool is_mptcp;
 };
-int trap_socket_by_name(pid_t process, int fd, struct trap_socket *ret); /* 0 or -errno */
+int trap_socket_by_name(pid_t thread, int fd, struct trap_socket *ret); /* 0 or -errno */
 
-/* How the process has that descriptor. */
+/* How the thread has that descriptor. */
 struct trap_fd {
 	bool cloexec, nonblocking;
 	bool is_watched;  /* in one of its epoll sets: another socket in its place would never be looked at (K61) */
-	unsigned copies;  /* descriptors of this process that are the same socket, this one too */
+	unsigned copies;  /* descriptors of this thread that are the same socket, this one too */
 };
-/* From /proc/PID/fd and fdinfo; 0 or -errno: -ENOTSOCK, -EBADF. */
-int trap_look_at_fd(pid_t process, int fd, struct trap_fd *ret);
+/* From /proc/TID/fd and fdinfo; 0 or -errno: -ENOTSOCK, -EBADF. */
+int trap_look_at_fd(pid_t thread, int fd, struct trap_fd *ret);
 
 #endif

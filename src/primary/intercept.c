@@ -49,6 +49,25 @@ static void tell_once(struct cluster *c, unsigned reason, const char *text)
 	cluster_note(c, 0, "share", "%s", text);
 }
 
+/* Why a bind(2) could not be looked at; what the kernel will say of it itself is the program's affair. */
+static void tell_unseen(struct cluster *c, int error)
+{
+	char text[256];
+
+	switch (-error) {
+	case ENOTSUP: case EAFNOSUPPORT: case EINVAL: case EFAULT: case EBADF: case ENOTSOCK: case ENOENT: case ESRCH:
+		return;
+	case EPERM: case EACCES:
+		tell_once(c, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): its "
+			  "bind(2) is left alone");
+		return;
+	default:
+		snprintf(text, sizeof(text), "what a program binds cannot be seen: %s: its bind(2) is left alone",
+			 strerror(-error));
+		tell_once(c, 2, text);
+	}
+}
+
 static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
 {
 	unsigned count = 0;
@@ -75,11 +94,11 @@ static bool is_fd_of(const struct stat *its, int fd)
 	return fstat(fd, &st) == 0 && st.st_ino == its->st_ino && st.st_dev == its->st_dev;
 }
 
-static bool stat_fd(pid_t process, int fd, struct stat *ret)
+static bool stat_fd(pid_t thread, int fd, struct stat *ret)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)process, fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
 	return stat(path, ret) == 0 && S_ISSOCK(ret->st_mode);
 }
 
@@ -157,10 +176,8 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 		goto out; /* what was read may be another's */
 	if (!err || err == -ENOTSUP)
 		activation_yield(x->worker, &own.address, own.ipv6_only);
-	if (err == -EPERM)
-		tell_once(x->cluster, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): "
-			  "its bind(2) is left alone");
 	if (err) {
+		tell_unseen(x->cluster, err);
 		pass(x, call);
 		goto out;
 	}
@@ -202,12 +219,12 @@ static struct share *find_listening(const struct umbel_worker *w, const struct s
 }
 
 /* The dead predecessor's takes the place of its own, unless that is known by more than this one number. */
-static bool take_over(struct intercept *x, const struct trap_call *call, pid_t process, struct side *own)
+static bool take_over(struct intercept *x, const struct trap_call *call, struct side *own)
 {
 	struct side *left = sides_find_left(own->share, x->worker->slot->number);
 	struct trap_fd look;
 
-	if (!left || trap_look_at_fd(process, call->fd, &look) < 0 || look.is_watched || look.copies != 1 ||
+	if (!left || trap_look_at_fd(call->thread, call->fd, &look) < 0 || look.is_watched || look.copies != 1 ||
 	    !trap_is_valid(x->notify, call->id))
 		return false;
 	fd_set_nonblocking(left->listener.fd, look.nonblocking); /* all who have it share that flag */
@@ -227,7 +244,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	struct stat st;
 	int err = 0;
 
-	if (trap_caller(call->thread, &caller) == 0 && stat_fd(caller.process, call->fd, &st))
+	if (trap_caller(call->thread, &caller) == 0 && stat_fd(call->thread, call->fd, &st))
 		s = find_listening(w, &st, &side);
 	if (!trap_is_valid(x->notify, call->id))
 		return;
@@ -241,7 +258,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	}
 	if (!side)
 		err = share_listen(s);
-	else if (!side->listens && !take_over(x, call, caller.process, side))
+	else if (!side->listens && !take_over(x, call, side))
 		err = sides_listen(side);
 	if (!err)
 		err = own_seat(w, s);

@@ -75,12 +75,12 @@ static int look_at_copy(struct own *own, struct trap_socket *ret)
 /* Its kind can be had by name where it cannot be copied. */
 static int look_at_socket(struct own *own, struct trap_socket *ret)
 {
-	own->fd = trap_copy_fd(own->caller.process, own->at);
+	own->fd = trap_copy_fd(own->caller.thread, own->caller.process, own->at);
 	if (own->fd >= 0)
 		return look_at_copy(own, ret);
 	if (own->fd != -EPERM)
 		return own->fd;
-	return trap_socket_by_name(own->caller.process, own->at, ret);
+	return trap_socket_by_name(own->caller.thread, own->at, ret);
 }
 
 int own_look(struct umbel_worker *w, const struct trap_call *call, struct own *ret)
@@ -196,7 +196,7 @@ void own_forget(struct share *s)
 static int put_in_place(struct own *own, int fd, int notify, const struct trap_call *call)
 {
 	struct trap_fd look = {.cloexec = true};
-	int err = trap_look_at_fd(own->caller.process, own->at, &look);
+	int err = trap_look_at_fd(own->caller.thread, own->at, &look);
 
 	if (!err && (look.is_watched || look.copies > 1))
 		err = -EADDRINUSE; /* it would wait for what never comes (K61) */

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -66,6 +67,47 @@ static void in_a_thread(void)
 		plain_fail("pthread_create");
 	pthread_join(thread, NULL);
 	serve(&listener, 1, NULL);
+}
+
+static void *serve_with_own(void *other)
+{
+	int fd;
+
+	if (unshare(CLONE_FILES) < 0 || close(*(int *)other) < 0)
+		plain_fail("unshare");
+	fd = plain_listener("0.0.0.0", port);
+	if (fd != *(int *)other)
+		plain_fail("another number");
+	serve(&fd, 1, NULL);
+	return NULL;
+}
+
+/* The first thread has another socket by that number. */
+static void own_table(void)
+{
+	int other = plain_socket("0.0.0.0", SOCK_STREAM, 0);
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, serve_with_own, &other) != 0)
+		plain_fail("pthread_create");
+	pthread_join(thread, NULL);
+}
+
+static void *serve_after(void *first)
+{
+	pthread_join(*(pthread_t *)first, NULL);
+	plain();
+	return NULL;
+}
+
+static void without_first(void)
+{
+	static pthread_t first, second;
+
+	first = pthread_self();
+	if (pthread_create(&second, NULL, serve_after, &first) != 0)
+		plain_fail("pthread_create");
+	pthread_exit(NULL);
 }
 
 /* Children accept; they go with their parent. */
@@ -274,6 +316,7 @@ static const struct mode {
     {"mptcp", mptcp},       {"two", two},            {"pair", pair},      {"dual", dual},
     {"reuseport", reuseport}, {"shutdown", shuts}, {"leaves", shuts_at_the_end},   {"again", closes},   {"gone", gone},
     {"undumpable", undumpable}, {"waits", waits},    {"options", options},
+    {"own-table", own_table}, {"no-first", without_first},
 };
 
 int main(int argc, char **argv)

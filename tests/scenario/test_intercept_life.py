@@ -167,6 +167,22 @@ def test_a_child_of_the_worker_binds(app, port):
     assert is_refused(port)
 
 
+@pytest.mark.parametrize("mode", ["own-table", "no-first"])
+def test_a_thread_that_is_alone_binds(app, port, mode):
+    """With a descriptor table of its own, or when the first thread has ended: what its process has is not what it
+    has. Its successor gets its socket all the same."""
+    run, pids = app(BINDINGS, mode, port)
+    check_listener(run, port)
+    with Crowd(port, parallel=32) as crowd:
+        crowd.go(200)
+        assert not crowd.failures and set(crowd.pids()) == set(pids.values())
+        os.kill(pids[1], signal.SIGKILL)
+        run.wait_successor(1, pids[1])
+        crowd.go(100)
+        assert not crowd.failures
+    assert "cannot be seen" not in run.output()
+
+
 @needs_root
 def test_in_a_namespace_of_processes(app, port):
     """Its pids are others in there."""

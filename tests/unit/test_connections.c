@@ -10,13 +10,19 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -423,6 +429,78 @@ static void test_inodes(void **state)
 	assert_int_equal(status, 0);
 }
 
+static bool has_inode(const struct inodes *of, int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	for (size_t i = 0; i < of->count; i++)
+		if (of->list[i] == st.st_ino)
+			return true;
+	return false;
+}
+
+static sem_t has_own;
+
+static void *have_own(void *data)
+{
+	if (unshare(CLONE_FILES) < 0)
+		_exit(1);
+	sem_post(&has_own);
+	return pause() < 0 ? data : NULL;
+}
+
+/* Only its second thread has fd: the first has ended, or has closed it in its own table. */
+static _Noreturn void run_threads(bool has_table, int fd, int talk)
+{
+	pthread_t thread;
+
+	sem_init(&has_own, 0, 0);
+	pthread_create(&thread, NULL, have_own, NULL);
+	sem_wait(&has_own);
+	if (has_table)
+		close(fd);
+	send(talk, "", 1, 0);
+	if (!has_table)
+		pthread_exit(NULL);
+	for (;;)
+		pause();
+}
+
+static bool tree_has(pid_t pid, int fd)
+{
+	struct inodes of = {0};
+	bool found = inodes_of_tree(pid, &of) == 0 && has_inode(&of, fd);
+
+	inodes_finish(&of);
+	return found;
+}
+
+static void test_inodes_of_threads(void **state)
+{
+	(void)state;
+	for (int has_table = 0; has_table < 2; has_table++) {
+		int pair[2], fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		pid_t pid;
+		char byte;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+		pid = fork();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			run_threads(has_table, fd, pair[1]);
+		}
+		assert_int_equal(recv(pair[0], &byte, 1, 0), 1);
+		for (int i = 0; i < 5; i++) /* its first thread may not be gone yet */
+			assert_true(tree_has(pid, fd) && poll(NULL, 0, 2) == 0);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		close(pair[0]);
+		close(pair[1]);
+		close(fd);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +510,7 @@ int main(void)
 	    cmocka_unit_test(test_descendants),
 	    cmocka_unit_test(test_orphan),
 	    cmocka_unit_test(test_inodes),
+    cmocka_unit_test(test_inodes_of_threads),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);

@@ -7,11 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -210,10 +215,11 @@ static void test_address_is_none(void **state)
 
 static void test_copy(void **state)
 {
-	struct stat one, other;
+	struct stat one, second;
+	pid_t dead = gone();
 
 	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	fds[1] = trap_copy_fd(getpid(), fds[0]);
+	fds[1] = trap_copy_fd(getpid(), getpid(), fds[0]);
 	if (fds[1] == -ENOSYS || fds[1] == -EPERM) {
 		int err = -fd_steal(&fds[1]);
 
@@ -222,10 +228,133 @@ static void test_copy(void **state)
 	assert_true(fds[1] >= 0 && fds[1] != fds[0]);
 	assert_int_equal(fcntl(fds[1], F_GETFD), FD_CLOEXEC);
 	assert_int_equal(fstat(fds[0], &one), 0);
-	assert_int_equal(fstat(fds[1], &other), 0);
-	assert_int_equal(one.st_ino, other.st_ino);
-	assert_int_equal(trap_copy_fd(getpid(), CLOSED), -EBADF);
-	assert_int_equal(trap_copy_fd(gone(), fds[0]), -ESRCH);
+	assert_int_equal(fstat(fds[1], &second), 0);
+	assert_int_equal(one.st_ino, second.st_ino);
+	assert_int_equal(trap_copy_fd(getpid(), getpid(), CLOSED), -EBADF);
+	assert_int_equal(trap_copy_fd(dead, dead, fds[0]), -ESRCH);
+}
+
+/* ---- a thread with descriptors of its own ---- */
+
+static struct {
+	pthread_t thread;
+	pid_t id;
+	int fd;          /* its own socket by that number; -1: it shares the table */
+	sem_t is, may_end;
+} other;
+
+static void *have_own(void *data)
+{
+	int fd = other.fd >= 0 && unshare(CLONE_FILES) == 0 ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+
+	if (fd >= 0) {
+		dup2(fd, other.fd); /* not closed on exec */
+		close(fd);
+	}
+	other.id = gettid();
+	sem_post(&other.is);
+	sem_wait(&other.may_end);
+	return data;
+}
+
+static void begin_other(int fd)
+{
+	other.fd = fd;
+	sem_init(&other.is, 0, 0);
+	sem_init(&other.may_end, 0, 0);
+	assert_int_equal(pthread_create(&other.thread, NULL, have_own, NULL), 0);
+	sem_wait(&other.is);
+}
+
+static void end_other(void)
+{
+	sem_post(&other.may_end);
+	pthread_join(other.thread, NULL);
+	sem_destroy(&other.is);
+	sem_destroy(&other.may_end);
+}
+
+static int type_of(int fd)
+{
+	int type = -1;
+	socklen_t length = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ? -errno : type;
+}
+
+static void test_thread_with_own_descriptors(void **state)
+{
+	struct trap_socket named = {0};
+	struct trap_fd its = {0};
+
+	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fds[1] = dup(fds[0]);
+	begin_other(fds[0]);
+	assert_int_equal(trap_socket_by_name(other.id, fds[0], &named), 0);
+	assert_int_equal(named.type, SOCK_DGRAM);
+	assert_int_equal(trap_look_at_fd(other.id, fds[0], &its), 0);
+	assert_true(!its.cloexec && its.copies == 1);
+	fds[2] = trap_copy_fd(other.id, getpid(), fds[0]);
+	if (fds[2] >= 0)
+		assert_int_equal(type_of(fds[2]), SOCK_DGRAM);
+	else
+		assert_int_equal(fds[2], -EPERM); /* Linux 6.8 */
+	end_other();
+}
+
+/* As a kernel that can be asked for processes only. */
+static int forbid_threads(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -1 : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int copy_on_old_kernel(void)
+{
+	int copy, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (forbid_threads() < 0)
+		return -1;
+	begin_other(-1);
+	copy = trap_copy_fd(other.id, getpid(), fd);
+	if (copy == -ENOSYS || copy == -EPERM)
+		copy = trap_copy_fd(getpid(), getpid(), fd) < 0 ? dup(fd) : copy; /* it is forbidden here anyway */
+	errno = ESTALE;
+	if (copy < 0 || type_of(copy) != SOCK_STREAM)
+		return -1;
+	end_other();
+
+	begin_other(fd);
+	errno = ESTALE;
+	if (trap_copy_fd(other.id, getpid(), fd) != -EPERM || trap_copy_fd(getpid(), getpid(), CLOSED) != -EBADF)
+		return -1;
+	end_other();
+	return 0;
+}
+
+/* A socket of another thread's table is nothing that this thread binds. */
+static void test_thread_of_an_old_kernel(void **state)
+{
+	int status = -1;
+
+	child = fork();
+	if (child == 0)
+		_exit(copy_on_old_kernel() < 0 ? errno : 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	child = -1;
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) != ESTALE && WEXITSTATUS(status) != 0)
+		skip_because("a filter, or threads", WEXITSTATUS(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void expect_name(int family, int type, int protocol, struct trap_socket is)
@@ -351,6 +480,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_address, clean_up),
 		cmocka_unit_test_teardown(test_address_is_none, clean_up),
 		cmocka_unit_test_teardown(test_copy, clean_up),
+		cmocka_unit_test_teardown(test_thread_with_own_descriptors, clean_up),
+		cmocka_unit_test_teardown(test_thread_of_an_old_kernel, clean_up),
 		cmocka_unit_test_teardown(test_name, clean_up),
 		cmocka_unit_test_teardown(test_name_v6, clean_up),
 		cmocka_unit_test_teardown(test_name_mptcp, clean_up),
