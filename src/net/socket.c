@@ -239,6 +239,11 @@ static int open_side(const struct socket_wish *wish, const struct address *bound
 
 	if (fd < 0)
 		return -errno;
+	if (wish->has_owner && fchown(fd, wish->owner, (gid_t)-1) < 0) {
+		err = -errno;
+		fd_close(&fd);
+		return err;
+	}
 	side.address = *bound;
 	side.address.options = wish->address.options;
 	err = bind_inet(fd, &side, bound->family, true);

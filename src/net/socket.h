@@ -32,6 +32,8 @@ struct socket_wish {
 	mode_t more_mode;       /* permissions to add to those of a unix socket's file */
 	int backlog;            /* <= 0: SOCKET_BACKLOG */
 	bool is_door;           /* others are to join it: socket_open_side() */
+	bool has_owner;         /* the others of its group are this user's, and so is each that is opened (K7) */
+	uid_t owner;
 	bool is_bound_only;     /* it does not listen before socket_listen() */
 };
 

@@ -105,6 +105,8 @@ static int open_share(struct umbel_worker *w, const struct address *a, struct sh
 		return err;
 	}
 	(*ret)->is_offered = (*ret)->accept_alone = true;
+	if (w->is_other_user)
+		own_give(*ret, (uid_t)c->settings.uid);
 	if (form == SHARE_LENT) /* not again for the next worker: by then it is as the others want it, who share that flag */
 		fd_set_nonblocking((*ret)->listener.fd, false);
 	return 0;

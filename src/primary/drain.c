@@ -34,6 +34,7 @@ struct drain {
 	bool looked_empty;  /* its queues, at the last look */
 	bool is_settled;    /* they were empty twice: nothing new comes */
 	bool looked_idle;   /* its connections, at the last look; but it had more by then */
+	bool goes_on;       /* of a socket that all share nobody can steer away: what it took when it was asked counts */
 	bool is_done;       /* they were: what was seen is what ends with it */
 	struct connections seen;
 	struct inodes open; /* its sockets */
@@ -84,6 +85,10 @@ static void find_ports(struct drain *d)
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
 		const struct side *side;
 
+		if (s->form == SHARE_LENT && share_seat_of(s, w) >= 0 && s->listener.address.kind == ADDRESS_TCP) {
+			add_port(d, s->listener.address.port);
+			d->goes_on = true;
+		}
 		TAILQ_FOREACH (side, &s->sides.list, link)
 			if (side->owner == w->id && side->is_program && s->listener.address.kind == ADDRESS_TCP)
 				add_port(d, s->listener.address.port);
@@ -106,6 +111,15 @@ static bool is_begun(const struct drain *d)
 	return any;
 }
 
+/* It was offered (activation.h), and the program may not know that it has it: another of its sockets, or none, made
+ * the worker ready. What waits there was not taken in all that time. */
+static bool was_never_taken(const struct umbel_worker *w, const struct side *side)
+{
+	const struct share *s = side->share;
+
+	return side->is_offered && share_seat_of(s, w) < 0;
+}
+
 static bool has_queue(const struct drain *d)
 {
 	const struct umbel_worker *w = d->worker;
@@ -116,7 +130,7 @@ static bool has_queue(const struct drain *d)
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id && side->is_program && side->listens &&
+			if (side->owner == w->id && side->is_program && side->listens && !was_never_taken(w, side) &&
 			    diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
 				return true;
 	}
@@ -227,7 +241,7 @@ static void look_at_connections(struct drain *d)
 		again_after_walk(d, start);
 	} else if (err) {
 		wait_blindly(d, err);
-	} else if (d->seen.busy == 0 && (d->looked_idle || !has_new_ones(d))) {
+	} else if (d->seen.busy == 0 && (d->looked_idle || d->goes_on || !has_new_ones(d))) {
 		d->is_done = true;
 		done(d);
 	} else {

@@ -84,6 +84,14 @@ static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
 
 bool intercept_has_sockets(const struct umbel_worker *w)
 {
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		int seat = s->form == SHARE_LENT ? share_seat_of(s, w) : -1;
+
+		if (seat >= 0 && s->seats[seat].accepts)
+			return true;
+	}
 	return count_sockets(w->cluster, w) > 0;
 }
 

@@ -138,6 +138,23 @@ enum umbel_policy own_policy(struct cluster *c, enum share_form form)
 	return UMBEL_SPREAD;
 }
 
+static uid_t owner_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? (uid_t)-1 : st.st_uid;
+}
+
+/* All sockets of a group have one owner, who called socket(2) (K7). What is that user's is not made ours, or it could
+ * join other groups of ours: ours is made that user's. */
+void own_give(struct share *s, uid_t uid)
+{
+	if (s->form != SHARE_GROUP || uid == geteuid())
+		return;
+	s->wish.has_owner = fchown(s->listener.fd, uid, (gid_t)-1) == 0;
+	s->wish.owner = uid;
+}
+
 static int open_share(struct own *own, struct share **ret)
 {
 	struct cluster *c = own->worker->cluster;
@@ -158,11 +175,14 @@ static int open_share(struct own *own, struct share **ret)
 	err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
 	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
 		err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
-	if (err)
+	if (err) {
 		free(key);
-	else
-		(*ret)->accept_alone = true;
-	return err;
+		return err;
+	}
+	(*ret)->accept_alone = true;
+	if (own->fd >= 0)
+		own_give(*ret, owner_of(own->fd));
+	return 0;
 }
 
 int own_find_or_open(struct own *own, struct share **ret)
@@ -231,15 +251,6 @@ static int adopt(struct own *own, struct share *s, int *fd)
 	return err || !udp ? err : serve_at_once(own, s);
 }
 
-/* All sockets of a group have one owner, who called socket(2) (K7); and what is that user's is not made ours: it could
- * join other groups of ours then. */
-static bool is_of_other_user(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) < 0 || st.st_uid != geteuid();
-}
-
 static const char *why_another(const struct own *own)
 {
 	if (own->fd < 0)
@@ -273,7 +284,7 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 		sides_give(left, own->worker);
 		return serve_at_once(own, s);
 	}
-	if (own->fd < 0 || own->is_mptcp || is_of_other_user(own->fd))
+	if (own->fd < 0 || own->is_mptcp || owner_of(own->fd) != owner_of(s->listener.fd))
 		return adopt_another(own, s, notify, call);
 	err = socket_bind_own(own->fd, &s->wish, (struct sockaddr *)&own->name, own->name_length);
 	return err ? err : adopt(own, s, &own->fd);

@@ -34,6 +34,7 @@ int own_find_or_open(struct own *own, struct share **ret); /* 0 or -errno as bin
  * -errno. */
 int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call);
 int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call); /* the share's only one */
+void own_give(struct share *s, uid_t uid); /* it was just opened: all its sockets are to be that user's */
 void own_forget(struct share *s); /* it was opened for nothing */
 
 enum umbel_policy own_policy(struct cluster *c, enum share_form form); /* of programs that accept by themselves */

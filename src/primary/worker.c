@@ -129,6 +129,10 @@ static void action_limit(struct umbel_worker *w)
 
 static void action_drain(struct umbel_worker *w)
 {
+	bool is_deaf = !w->online || !w->connected;
+
+	if (is_deaf && intercept_has_sockets(w))
+		drain_begin(w); /* this first: it looks at what it serves */
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
 	w->reads_alone = sharing_retire_alone(w->cluster, w);
@@ -136,9 +140,7 @@ static void action_drain(struct umbel_worker *w)
 		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
 	}
-	if ((!w->online || !w->connected) && intercept_has_sockets(w))
-		drain_begin(w);
-	else
+	if (!w->drain)
 		dialogue_disconnect_when_idle(w);
 }
 
@@ -193,7 +195,8 @@ void worker_ask(struct umbel_worker *w)
 {
 	/* One that never spoke would not understand, and serves nobody, unless it has sockets. */
 	bool is_deaf = !w->online || !w->connected;
-	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !intercept_has_sockets(w));
+	bool serves = intercept_has_sockets(w) && w->state != UMBEL_STATE_STARTING;
+	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !serves);
 
 	w->asked = w->asked_by_us = true;
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
@@ -309,6 +312,12 @@ void worker_no_deadline(struct umbel_worker *w, enum worker_deadline which)
 
 /* ---- its end ---- */
 
+/* A program that knows nothing of channels. */
+static bool is_silent(const struct umbel_worker *w)
+{
+	return !w->online && w->state != UMBEL_STATE_DEAD && (w->kind == KIND_INTERCEPT || w->kind == KIND_LISTEN_FDS);
+}
+
 /* The channel is over, the process perhaps not. */
 void worker_part(struct umbel_worker *w)
 {
@@ -316,7 +325,9 @@ void worker_part(struct umbel_worker *w)
 		return;
 	uv_close((uv_handle_t *)&w->channel_poll, on_handle_closed);
 	channel_close(&w->channel);
-	if (w->connected) {
+	if (w->connected && is_silent(w)) {
+		w->connected = false; /* it closes what it does not know; its sockets are its own */
+	} else if (w->connected) {
 		w->connected = false;
 		sharing_leave_all(w->cluster, w);
 		handoff_give_back_all(w);
@@ -393,6 +404,7 @@ static void finish(struct umbel_worker *w)
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
 	intercept_end(w);
+	sharing_leave_all(w->cluster, w);
 	sharing_release(w->cluster, w);
 	scoreboard_unmap(w->board);
 	w->board = NULL;
