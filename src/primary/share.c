@@ -477,23 +477,6 @@ int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enu
 	return 0;
 }
 
-int share_listen(struct share *s)
-{
-	int err;
-
-	if (!s->wish.is_bound_only || s->listener.address.kind == ADDRESS_UDP)
-		return 0;
-	s->is_deaf = s->form == SHARE_GROUP && s->accept_alone && socket_set_deaf(s->listener.fd, true) == 0;
-	err = socket_listen(s->listener.fd, &s->wish);
-	if (!err && s->form == SHARE_GROUP)
-		err = sides_open(s);
-	if (err)
-		return err;
-	s->wish.is_bound_only = false;
-	listener_arm(&s->listener);
-	return 0;
-}
-
 void share_wait_for_successor(struct share *s, unsigned ms)
 {
 	if (share_accepts(s))

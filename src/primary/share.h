@@ -80,7 +80,7 @@ struct share {
 /* Binds. Takes the key on success; 0 or -errno as listener_open(). */
 int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
 	       enum umbel_policy policy, struct json_t *data, struct share **ret);
-int share_listen(struct share *s); /* one that was only bound (wish.is_bound_only). 0 or -errno */
+int share_listen(struct share *s); /* one that was only bound (wish.is_bound_only). In sides.c. 0 or -errno */
 void share_close(struct share *s); /* pending connections too */
 void share_unref(struct share *s); /* one of its handles is closed */
 bool share_accepts(const struct share *s); /* the primary does */

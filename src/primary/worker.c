@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "primary/activation.h"
+#include "primary/death.h"
 #include "primary/dialogue.h"
 #include "primary/drain.h"
 #include "primary/generation.h"
@@ -351,37 +352,6 @@ void worker_tell_failed(struct umbel_worker *w, int error, const char *why)
 		events_add_failed(w->cluster->events, w, error, why);
 }
 
-static void emit_exit(struct umbel_worker *w, const siginfo_t *info, const struct death *d)
-{
-	struct queued_event *e;
-	char why[PATH_MAX + 128];
-
-	if (d->has_no_program) {
-		const char *exec = w->slot->program.exec ? w->slot->program.exec : w->cluster->settings.exec;
-
-		snprintf(why, sizeof(why), "cannot start %s: %s: %s", exec ? exec : "this program",
-			 w->exec_step, strerror(w->exec_error));
-		worker_tell_failed(w, -w->exec_error, why);
-		return;
-	}
-	e = events_add(w->cluster->events, UMBEL_EXIT, w, "", 0);
-	if (!e)
-		return;
-	e->event.exit.code = d->code;
-	e->event.exit.signal = d->signal;
-	e->event.exit.core = info->si_code == CLD_DUMPED;
-	e->event.exit.asked = w->asked;
-	e->event.exit.late = w->late;
-	e->event.exit.out_of_memory = d->out_of_memory;
-	e->event.exit.up_ms = (int64_t)(worker_now_ms() - w->started_ms);
-	if (w->board) {
-		struct scoreboard_view view;
-
-		scoreboard_read(w->board, &view);
-		e->event.exit.in_service = view.active;
-	}
-}
-
 /* What it said before it died still counts. */
 static void read_the_rest(struct umbel_worker *w)
 {
@@ -423,39 +393,6 @@ static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 	return errno == ECHILD;
 }
 
-/* Whether the kernel has killed for memory since we last looked. */
-static bool was_out_of_memory(struct cluster *c)
-{
-	uint64_t before = c->oom_kills;
-
-	c->oom_kills = proc_oom_kills();
-	return c->oom_kills > before;
-}
-
-static struct death death_of(struct umbel_worker *w, const siginfo_t *info)
-{
-	bool exited = info->si_code == CLD_EXITED;
-	bool killed = info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED;
-	/* Only our own child exits so after saying that there is no program; a program may say it too. */
-	bool has_no_program = w->exec_error && exited && info->si_status == SPAWN_FAILED;
-
-	if (!has_no_program)
-		w->exec_error = 0;
-	return (struct death){
-	    .code = exited ? info->si_status : -1,
-	    .signal = killed ? info->si_status : -1,
-	    .has_no_program = has_no_program,
-	    .broke = w->broke,
-	    .late = w->late,
-	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
-			     was_out_of_memory(w->cluster),
-	    .asked = w->asked_by_us,
-	    .left = w->asked && w->handed > 0 && !(exited && info->si_status != 0),
-	    .was_ready = w->was_ready && !w->went_away,
-	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
-	};
-}
-
 static void on_death(uv_poll_t *poll, int status, int events)
 {
 	struct umbel_worker *w = poll->data;
@@ -474,7 +411,7 @@ static void on_death(uv_poll_t *poll, int status, int events)
 		w->went_away = leftover_end(w) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);
-	emit_exit(w, &info, &d);
+	death_tell(w, &info, &d);
 	finish(w);
 	sharing_resume(c); /* before a successor is forked, which would hold copies for a moment */
 	slot_worker_dead(w, &d);
