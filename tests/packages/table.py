@@ -11,9 +11,9 @@ HERE = Path(__file__).resolve().parent
 
 HEAD = """# Programs
 
-Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages of npm in the
-versions of [package-lock.json](../tests/packages/package-lock.json), what is not Node from Debian's packages) and
-writes this page. Rows that say "does not work" are tested too: that it does not, and how.
+Programs that do not know umbel, run by it as they stand. `make test-programs` runs them again (packages of npm
+in the versions of [package-lock.json](../tests/packages/package-lock.json), what is not Node from Debian's
+packages) and writes this page. Rows that say "does not work" are tested too: that it does not, and how.
 
 {how}
 
@@ -21,21 +21,22 @@ writes this page. Rows that say "does not work" are tested too: that it does not
 
 GROUPS = {"test_any_language": """## Any language
 
-Servers run as they are started everywhere; the sources are in [plain](../tests/programs/plain). Each row is `umbel run
--n 3 -- php -S 0.0.0.0:8000` and so on. "Serves" is: three workers on one port, all of them used; `ab -c 32 -n 20000`
-without a failed request; the stop ends with status 0, and no process, port, file or descriptor is left; once by root,
-and once by nobody, a user without any right. "Reloads" is: `umbel reload` replaces all three while 16 clients connect
-again and again, none of whom fails. Versions are those of Debian's packages. Some of them run in `make test` too
+Servers run as they are started everywhere; the sources are in [plain](../tests/programs/plain). Each row is
+`umbel run -n 3 -- php -S 0.0.0.0:8000` and so on. "Serves" is: three workers on one port, all of them used; `ab
+-c 32 -n 20000` without a failed request; the stop ends with status 0, and no process, port, file or descriptor
+is left; once by root, and once by nobody, a user without any right. "Reloads" is: `umbel reload` replaces all
+three while 16 clients connect again and again, none of whom fails. Versions are those of Debian's packages.
+Some of them run in `make test` too
 ([test_intercept_programs.py](../tests/scenario/test_intercept_programs.py)).""",
           "test_packages": """## Packages from npm
 
-Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in [apps](../tests/packages/apps) and, below, in
-[tutorials](../tests/packages/tutorials), and the tests beside them say the options. "Serves, reloads, stops" is: 20
-connections, 10 to each worker (as it says itself where its page tells the pid, and as `umbel status` counts); `umbel
-reload`, under a light load (two clients that keep their connection, two with one for each request), replaces both
-without a failed request; the stop ends with status 0, and no process, port, file or descriptor is left. Express, Koa,
-an ES module and a tutorial's program run in `make test` too, some ten seconds on an idle machine
-([test_node_apps.py](../tests/scenario/test_node_apps.py)).""",
+Each row is `umbel run -n 2 -- node app.js` and so on; the programs are in [apps](../tests/packages/apps) and,
+below, in [tutorials](../tests/packages/tutorials), and the tests beside them say the options. "Serves, reloads,
+stops" is: 20 connections, 10 to each worker (as it says itself where its page tells the pid, and as `umbel
+status` counts); `umbel reload`, under a light load (two clients that keep their connection, two with one for
+each request), replaces both without a failed request; the stop ends with status 0, and no process, port, file
+or descriptor is left. Express, Koa, an ES module and a tutorial's program run in `make test` too, some ten
+seconds on an idle machine ([test_node_apps.py](../tests/scenario/test_node_apps.py)).""",
           "test_tutorials": """## Tutorials
 
 Programs in the manner of the Node documentation and of tutorials on `cluster`, which fork where
@@ -52,7 +53,9 @@ def versions(package):
     if package and package.startswith("deb:"):
         found = first_line(["dpkg-query", "-W", "-f", "${Version}", package.removeprefix("deb:")])
         return found or "-"
-    return json.loads((HERE / "node_modules" / package / "package.json").read_text())["version"] if package else "-"
+    if not package:
+        return "-"
+    return json.loads((HERE / "node_modules" / package / "package.json").read_text())["version"]
 
 
 def collect(report):

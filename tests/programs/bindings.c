@@ -1,5 +1,5 @@
-/* Servers that know nothing of umbel and bind in all the ways that programs do. Each answers every request with its
- * pid.
+/* Servers that know nothing of umbel and bind in all the ways that programs do. Each answers every request with
+ * its pid.
  *
  *     bindings MODE PORT [PORT2]      the modes are in the table at the end */
 #include "plain.h"
@@ -314,7 +314,8 @@ static const struct mode {
 } modes[] = {
     {"plain", plain},       {"thread", in_a_thread}, {"fork", forks},     {"epoll", in_epoll_before},
     {"mptcp", mptcp},       {"two", two},            {"pair", pair},      {"dual", dual},
-    {"reuseport", reuseport}, {"shutdown", shuts}, {"leaves", shuts_at_the_end},   {"again", closes},   {"gone", gone},
+    {"reuseport", reuseport}, {"shutdown", shuts},   {"leaves", shuts_at_the_end},
+    {"again", closes},      {"gone", gone},
     {"undumpable", undumpable}, {"waits", waits},    {"options", options},
     {"own-table", own_table}, {"no-first", without_first},
 };

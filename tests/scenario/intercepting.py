@@ -1,5 +1,5 @@
-"""What the tests of intercepted programs share: who runs umbel, the C programs that know nothing of it, load by ab,
-and who of the workers has connections."""
+"""What the tests of intercepted programs share: who runs umbel, the C programs that know nothing of it, load by
+ab, and who of the workers has connections."""
 import os
 import re
 import shutil
@@ -52,11 +52,12 @@ def home(user, tmp_path):
 
 @pytest.fixture
 def app(umbel, user):
-    """app(program, args..., workers=3, options=()) is `umbel run` of it, ready: (run, {slot: pid}). Its name is app.
-    wait=False: only started."""
+    """app(program, args..., workers=3, options=()) is `umbel run` of it, ready: (run, {slot: pid}). Its name is
+    app. wait=False: only started."""
     def start(*command, workers=3, options=(), wait=True, before=(), **popen):
         before = [*(AS_NOBODY if user == "nobody" else []), *before]
-        run = umbel("-n", workers, "--name", "app", "--soak", "100ms", *options, "--", *command, before=before, **popen)
+        words = ["-n", workers, "--name", "app", "--soak", "100ms", *options, "--", *command]
+        run = umbel(*words, before=before, **popen)
         return (run, ready(run, workers)) if wait else run
 
     return start
@@ -126,7 +127,8 @@ def check_all_used(port, pids, count=48):
     """Clients that connect and say nothing: each worker accepts some of them."""
     clients = [socket.create_connection(("127.0.0.1", port), 20 * SLOW) for _ in range(count)]
     try:
-        wait_until(lambda: (s := sockets_with(port)) and all(has_connection(p, s) for p in pids), "all to be used", 15)
+        wait_until(lambda: (s := sockets_with(port)) and all(has_connection(p, s) for p in pids), "all to be used",
+                   15)
     finally:
         for client in clients:
             client.close()

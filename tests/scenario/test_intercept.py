@@ -80,13 +80,13 @@ def test_options_are_kept(app, port):
 
 @pytest.mark.parametrize("mode", ["shutdown", "again"])
 def test_listens_again(app, port, mode):
-    """After shutdown() and listen(), or close() and bind() anew: it serves on, and so do the others. Who was in its
-    queue in that moment loses: that is what the program does."""
+    """After shutdown() and listen(), or close() and bind() anew: it serves on, and so do the others. Who was in
+    its queue in that moment loses: that is what the program does."""
     run, pids = app(BINDINGS, mode, port)
     again = Counter()
     while set(again) < set(pids.values()):
         again[int(get(port, "/again"))] += 1
-        wait_until(lambda: all(s["steered"] for s in status(run)["listeners"][0]["slots"]), "it to be steered to again")
+        wait_until(lambda: all(s["steered"] for s in status(run)["listeners"][0]["slots"]), "it to be steered to")
         assert sum(again.values()) < 60
     assert set(answered_by(port)) == set(pids.values())
     check_listener(run, port)
@@ -94,7 +94,7 @@ def test_listens_again(app, port, mode):
 
 
 def test_closes_its_listener_and_lives_on(app, port):
-    """Nobody tells: it is found by those who wait there, which come to an end; nobody is steered there any more."""
+    """Nobody tells: it is found by those who wait there, which come to an end; nobody is steered there then."""
     run, pids = app(BINDINGS, "gone", port)
     gone = int(get(port, "/again"))
     run.wait_for(f"{gone} listens no more")
@@ -169,8 +169,8 @@ def test_reloaded_under_load(app, port, mode):
 
 
 def test_reloaded_at_the_end(app, port):
-    """It shuts its socket down when it is told to leave, as WEBrick does: that moves another one's place in the group,
-    and nobody may notice."""
+    """It shuts its socket down when it is told to leave, as WEBrick does: that moves another one's place in the
+    group, and nobody may notice."""
     run, _ = app(BINDINGS, "leaves", port)
     with Crowd(port, parallel=16) as crowd:
         for _ in range(4):

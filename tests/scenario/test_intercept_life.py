@@ -1,5 +1,5 @@
-"""Intercepted programs over time: policies, scaling, successors that are slow, new versions that bind elsewhere, and
-what ends with the primary."""
+"""Intercepted programs over time: policies, scaling, successors that are slow, new versions that bind elsewhere,
+and what ends with the primary."""
 import os
 import signal
 import socket
@@ -84,7 +84,8 @@ def test_scaled(app, port):
         for count in (5, 1, 3):
             crowd.go(100, leave=16)
             assert verb(run, "scale", "app", count).returncode == 0
-            wait_until(lambda n=count: crowd.go(8, leave=16) and len(run.slots(listening=True)) == n, f"{count} workers")
+            wait_until(lambda n=count: crowd.go(8, leave=16) and len(run.slots(listening=True)) == n,
+                       f"{count} workers")
         crowd.go(100)
         assert not crowd.failures, crowd.failures[:3]
     pids = ready(run, 3)

@@ -1,5 +1,5 @@
-"""Servers that know nothing of umbel, as they come: three workers on one port, all of them used. The other languages,
-and at length: `make test-programs`."""
+"""Servers that know nothing of umbel, as they come: three workers on one port, all of them used. The other
+languages, and at length: `make test-programs`."""
 import os
 import re
 import shutil
@@ -15,7 +15,8 @@ from intercepting import (BINDINGS, NOBODY, ab, app, check_all_used, each_user, 
 from plain_programs import PLAIN, check_there
 from test_deaths import connections_of, freeze
 
-SMALL = ["`python3 -m http.server`", "Go net/http, static", "node, `--share intercept`", "nginx, master_process off"]
+SMALL = ["`python3 -m http.server`", "Go net/http, static", "node, `--share intercept`",
+         "nginx, master_process off"]
 
 
 @pytest.fixture

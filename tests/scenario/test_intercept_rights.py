@@ -88,7 +88,8 @@ def test_udp_when_told_so(app, port):
 
 def test_an_address_left_out(app, port, other_port):
     """--no-share: the program's own."""
-    run = app(BINDINGS, "two", port, other_port, options=["--no-share", f"tcp://127.0.0.1:{other_port}"], workers=1)[0]
+    options = ["--no-share", f"tcp://127.0.0.1:{other_port}"]
+    run, _ = app(BINDINGS, "two", port, other_port, options=options, workers=1)
     (listener,) = status(run)["listeners"]
     assert listener["address"].endswith(f":{port}")
     for one in (port, other_port):
@@ -192,8 +193,8 @@ def test_a_unix_path_of_root(app):
 @pytest.mark.parametrize("share", ["intercept", "node"])
 def test_descriptors_of_ours(app, share):
     """listen({fd: N}) of every N: none of ours can be had."""
-    run = app("node", PROGRAMS / "everyfd.js", 100, options=["--user", "nobody", "--share", share, "--restart", "never"],
-              **ONE)
+    options = ["--user", "nobody", "--share", share, "--restart", "never"]
+    run = app("node", PROGRAMS / "everyfd.js", 100, options=options, **ONE)
     run.wait()
     said = run.find(r"found (\{.*\})")[0][1]
     assert "listening" not in said
@@ -277,7 +278,7 @@ def test_umbel_under_umbel_that_only_supervises(app, port, tmp_path):
     """The way round: --share none outside."""
     inner = tmp_path / "inner"
     inner.mkdir(mode=0o700)
-    run = app("env", f"UMBEL_HOME={inner}", UMBEL, "run", "-n", 3, "--name", "inner", "--", BINDINGS, "plain", port,
-              options=["--share", "none"], **ONE)
+    command = [UMBEL, "run", "-n", 3, "--name", "inner", "--", BINDINGS, "plain", port]
+    run = app("env", f"UMBEL_HOME={inner}", *command, options=["--share", "none"], **ONE)
     run.wait_for(r"slot \d pid \d+ listens on", count=3, timeout=30)
     assert len(answered_by(port)) == 3
