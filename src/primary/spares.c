@@ -235,7 +235,9 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 {
 	const char *name = d->signal >= 0 ? sigabbrev_np(d->signal) : NULL;
 
-	if (d->has_no_program)
+	if (w->asked)
+		snprintf(out, size, "said that it leaves");
+	else if (d->has_no_program)
 		snprintf(out, size, "could not be started: %s: %s", w->exec_step, strerror(w->exec_error));
 	else if (d->late)
 		snprintf(out, size, "did not listen in %.1f s", w->cluster->settings.ready_ms / 1000.0);

@@ -187,6 +187,8 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 		w->serves = true;
 		event = WORKER_HELD;
 	}
+	if (w->is_spare && event == WORKER_LEAVES) /* nor has anything to finish */
+		event = WORKER_END;
 	step = life_of_worker(w->state, event);
 	w->state = step.next;
 	actions[step.action](w);

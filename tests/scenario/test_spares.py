@@ -31,6 +31,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 """
 
+LEAVES = """import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.sendto(b"STOPPING=1", b"\\0" + os.environ["NOTIFY_SOCKET"][1:].encode())
+time.sleep(1000)
+"""
+
 DATAGRAMS = """import os, socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("127.0.0.1", int(sys.argv[1])))
@@ -230,6 +236,20 @@ def test_dies_in_its_boot(umbel, port):
     assert serving(run) == first and status(run)["state"] == "ready"
     os.kill(first[1], signal.SIGKILL)  # nobody is there to step in: as without spares
     wait_until(lambda: serving(run)[1] != first[1], "a successor")
+    assert run.stop() == 0
+
+
+def test_says_that_it_leaves(umbel, tmp_path, port):
+    """And lives on: it is ended, the next one waits longer and longer, and a stop waits for none of them."""
+    leaves = tmp_path / "leaves.py"
+    leaves.write_text(LEAVES)
+    run = umbel("--name", "app", "-n", 1, "--spares", 1, "--grace", f"{60 * SLOW}s", "--",
+                *without_a_slot(f"exec {PYTHON3} {leaves}", port))
+    first = serving(run)
+    run.wait_for(r"^umbel: spare pid \d+ said that it leaves; the next one is started in ", 30, 4)
+    waits = [float(m[1]) for m in run.find(r"the next one is started in (\S+) s$")]
+    assert waits[0] == 0.2 and waits[3] > 0.2
+    assert serving(run) == first
     assert run.stop() == 0
 
 
