@@ -132,6 +132,13 @@ static int add_sockets(pid_t pid, struct inodes *ret)
 	return err;
 }
 
+bool inodes_have(const struct inodes *i, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && has(i, st.st_ino);
+}
+
 int inodes_add_fd(struct inodes *i, int fd)
 {
 	struct stat st;

@@ -32,6 +32,7 @@ struct inodes {
 };
 int inodes_of_tree(pid_t root, struct inodes *ret); /* 0 or -errno; -EACCES: we may not look at root */
 void inodes_finish(struct inodes *i);
+bool inodes_have(const struct inodes *i, int fd); /* one of ours is among them; false also if it is none */
 
 int inodes_add_fd(struct inodes *i, int fd); /* one of ours; they are in no order then. 0 or -errno */
 

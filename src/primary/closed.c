@@ -6,7 +6,6 @@
 #include "primary/sides.h"
 #include "primary/worker.h"
 
-#include <sys/stat.h>
 
 enum {
 	LOOK_MS = 1000,
@@ -14,21 +13,11 @@ enum {
 	MOST = 16,      /* then the program's processes are looked through; so many looks later again */
 };
 
-static bool is_open_in(const struct inodes *open, int fd)
-{
-	struct stat st;
-	bool found = fstat(fd, &st) < 0;
-
-	for (size_t i = 0; i < open->count && !found; i++)
-		found = open->list[i] == st.st_ino;
-	return found;
-}
-
 /* True also where we may not look. */
 static bool has_it(const struct umbel_worker *w, int fd)
 {
 	struct inodes open = {0};
-	bool found = inodes_of_tree(w->pid, &open) < 0 || is_open_in(&open, fd);
+	bool found = inodes_of_tree(w->pid, &open) < 0 || inodes_have(&open, fd);
 
 	inodes_finish(&open);
 	return found;
@@ -113,7 +102,7 @@ static struct side *find_closed(const struct umbel_worker *w, const struct inode
 		struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->is_program && side->owner == w->id && !is_open_in(open, side->listener.fd))
+			if (side->is_program && side->owner == w->id && !inodes_have(open, side->listener.fd))
 				return side;
 	}
 	return NULL;

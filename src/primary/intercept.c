@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
 	CALLS_A_TURN = 32, /* answered before other descriptors have their turn */
@@ -102,23 +103,16 @@ static bool is_fd_of(const struct stat *its, int fd)
 	return fstat(fd, &st) == 0 && st.st_ino == its->st_ino && st.st_dev == its->st_dev;
 }
 
+/* Of nothing but sockets: a file of a server that is away would hold us up. */
 static bool stat_fd(pid_t thread, int fd, struct stat *ret)
 {
-	char path[64];
+	char path[64], link[16];
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
-	return stat(path, ret) == 0 && S_ISSOCK(ret->st_mode);
+	return readlink(path, link, sizeof(link)) > 8 && memcmp(link, "socket:[", 8) == 0 && stat(path, ret) == 0;
 }
 
 /* ---- bind(2) ---- */
-
-static bool has_inode(const struct inodes *i, uint64_t inode)
-{
-	for (size_t n = 0; n < i->count; n++)
-		if (i->list[n] == inode)
-			return true;
-	return false;
-}
 
 /* Its own from before, which it has closed: what waits there is its new socket's. One that it still has is in the way,
  * as in the kernel, unless both say SO_REUSEPORT. */
@@ -129,12 +123,10 @@ static int look_at_older(const struct own *own, struct share *s)
 	int err = sides_find(s, own->worker) ? inodes_of_tree(own->worker->pid, &open) : 0;
 
 	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
-		struct stat st;
-
 		next = TAILQ_NEXT(side, link);
-		if (!side->is_program || side->owner != own->worker->id || fstat(side->listener.fd, &st) < 0)
+		if (!side->is_program || side->owner != own->worker->id)
 			continue;
-		if (!has_inode(&open, st.st_ino))
+		if (!inodes_have(&open, side->listener.fd))
 			sides_give_back(side);
 		else if (!own->reuses_port)
 			err = -EADDRINUSE;
@@ -264,7 +256,9 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 		hold(x, call);
 		return;
 	}
-	if (!side)
+	if (w->asked)
+		err = -ESHUTDOWN; /* it is to leave, and nobody is steered to it any more */
+	else if (!side)
 		err = share_listen(s);
 	else if (!side->listens && !take_over(x, call, side))
 		err = sides_listen(side);
@@ -273,7 +267,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	trap_answer(x->notify, call->id, err);
 	if (!err)
 		own_serves(w, s);
-	else
+	else if (!w->asked)
 		cluster_note(x->cluster, w->slot->number, "share", "pid %d cannot listen on %s: %s", (int)caller.process,
 			     s->address, strerror(-err));
 }
@@ -354,7 +348,10 @@ static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
 		return err;
 	poll->data = x;
 	x->references++;
-	return uv_poll_start(poll, UV_READABLE, f);
+	err = uv_poll_start(poll, UV_READABLE, f);
+	if (err)
+		uv_close((uv_handle_t *)poll, on_closed);
+	return err;
 }
 
 static const char no_filter[] = "but what it binds is not shared: there is no seccomp filter ('umbel why' says why)";

@@ -246,9 +246,10 @@ static int adopt(struct own *own, struct share *s, int *fd)
 		return err;
 	*fd = -1;
 	fd_set_nonblocking(side->listener.fd, nonblocking); /* the loop has changed it, and it is the program's too */
-	if (udp)
-		err = sides_listen(side);
-	return err || !udp ? err : serve_at_once(own, s);
+	if (!udp)
+		return 0;
+	err = sides_listen(side);
+	return err ? err : serve_at_once(own, s);
 }
 
 static const char *why_another(const struct own *own)

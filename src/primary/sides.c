@@ -370,7 +370,7 @@ int sides_accept(struct share *s, bool nonblocking)
 	TAILQ_FOREACH (side, &s->sides.list, link) {
 		int fd;
 
-		if (!side->readable)
+		if (!side->readable || side->is_program) /* a program's may block */
 			continue;
 		fd = listener_accept(&side->listener, nonblocking);
 		if (fd >= 0)
