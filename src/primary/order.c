@@ -55,6 +55,7 @@ static void on_timer(uv_timer_t *timer)
 		uv_timer_start(timer, on_timer, SETTLE_MS, 0);
 		return;
 	}
+	sides_drop_pads(s);
 	TAILQ_FOREACH (side, &s->sides.list, link)
 		if (side->listens)
 			shutdown(side->listener.fd, SHUT_RDWR);
@@ -66,6 +67,7 @@ static void on_timer(uv_timer_t *timer)
 		socket_listen_again(side->listener.fd, &s->wish);
 		group_add(&s->sides.group, &side->member, side->listener.fd); /* there was room for it */
 	}
+	sides_add_pads(s);
 	s->sides.rebuilds_ms = 0;
 	steering_update(s);
 	sides_check_order(s);
