@@ -128,6 +128,7 @@ static void on_timer(uv_timer_t *timer)
 
 	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
+		pads_empty(s);
 		any |= s->listener.address.kind == ADDRESS_TCP && look_at(s);
 	}
 	if (!any)

@@ -55,7 +55,7 @@ static void on_timer(uv_timer_t *timer)
 		uv_timer_start(timer, on_timer, SETTLE_MS, 0);
 		return;
 	}
-	sides_drop_pads(s);
+	pads_drop(s);
 	TAILQ_FOREACH (side, &s->sides.list, link)
 		if (side->listens)
 			shutdown(side->listener.fd, SHUT_RDWR);
@@ -67,7 +67,7 @@ static void on_timer(uv_timer_t *timer)
 		socket_listen_again(side->listener.fd, &s->wish);
 		group_add(&s->sides.group, &side->member, side->listener.fd); /* there was room for it */
 	}
-	sides_add_pads(s);
+	pads_add(s);
 	s->sides.rebuilds_ms = 0;
 	steering_update(s);
 	sides_check_order(s);
@@ -113,6 +113,7 @@ static bool follow_shut(struct share *s, struct side *shut, unsigned count)
 	}
 	if (count == 1)
 		find_shut(s, &count);
+	pads_empty(s);
 	return count == 0 && strangers_look(s) != STRANGERS_UNKNOWN;
 }
 

@@ -142,47 +142,6 @@ int sides_adopt(struct share *s, const struct umbel_worker *w, int fd, struct si
 	return 0;
 }
 
-void sides_drop_pads(struct share *s)
-{
-	for (int i = 2; i-- > 0;) {
-		struct pad *pad = &s->sides.pads[i];
-
-		if (!pad->fd)
-			continue;
-		shutdown(pad->fd, SHUT_RDWR);
-		fd_close(&pad->fd);
-		group_remove(&s->sides.group, &pad->member);
-		pad->fd = 0;
-	}
-}
-
-void sides_add_pads(struct share *s)
-{
-	struct pad *first = &s->sides.pads[0];
-
-	if (first->fd) { /* into its place comes who has just joined, the last, which nobody is steered to yet */
-		if (s->sides.pads[1].fd && s->sides.pads[1].member.index < first->member.index)
-			first = &s->sides.pads[1];
-		shutdown(first->fd, SHUT_RDWR);
-		group_remove(&s->sides.group, &first->member);
-		socket_listen_again(first->fd, &s->wish);
-		group_add(&s->sides.group, &first->member, first->fd);
-	}
-	for (int i = 0; i < 2; i++) {
-		struct pad *pad = &s->sides.pads[i];
-		int fd = pad->fd ? -1 : socket_open_side(&s->wish, &s->listener.address);
-
-		if (fd < 0)
-			continue;
-		if (group_add(&s->sides.group, &pad->member, fd) < 0) {
-			shutdown(fd, SHUT_RDWR);
-			fd_close(&fd);
-			continue;
-		}
-		pad->fd = fd;
-	}
-}
-
 int sides_listen(struct side *side)
 {
 	struct share *s = side->share;
@@ -200,10 +159,10 @@ int sides_listen(struct side *side)
 		return err;
 	}
 	side->listens = true;
-	if (!is_udp(s))
-		sides_add_pads(s);
-	if (!is_udp(s))
+	if (!is_udp(s)) {
+		pads_add(s);
 		listener_watch_shut(&side->listener, on_shut);
+	}
 	sides_check_order(s);
 	steering_update(s);
 	return 0;
@@ -235,7 +194,7 @@ void sides_close(struct share *s)
 {
 	struct side *side;
 
-	sides_drop_pads(s);
+	pads_drop(s);
 	while ((side = TAILQ_FIRST(&s->sides.list))) {
 		if (!is_udp(s) && side->listens)
 			shutdown(side->listener.fd, SHUT_RDWR); /* whoever else has it keeps no port busy */

@@ -9,6 +9,7 @@
 #include "net/group.h"
 #include "net/handshakes.h"
 #include "net/listener.h"
+#include "primary/pads.h"
 #include "primary/strangers.h"
 
 #include <sys/queue.h>
@@ -49,10 +50,7 @@ struct sides {
 	TAILQ_HEAD(, side) list;
 	struct group group; /* its count is 0: the share has no sides */
 	struct group_member door;
-	struct pad {
-		struct group_member member;
-		int fd; /* 0: none */
-	} pads[2]; /* the last members, steered to by nobody: whoever leaves, one of them moves into the gap */
+	struct pad pads[PADS];
 	const struct group_member *moving; /* its index is about to change: nobody is steered there */
 	struct strangers strangers;
 	bool paused; /* some are: something waits there that nobody could take */
@@ -63,8 +61,6 @@ struct sides {
 /* The share has just opened its socket. 0 or -ENOMEM. */
 int sides_open(struct share *s);
 void sides_close(struct share *s); /* with the share */
-void sides_drop_pads(struct share *s);
-void sides_add_pads(struct share *s);
 
 /* The worker's: the one it has, one that its slot has left, or a new one. 0 or -errno. */
 int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret);
