@@ -7,6 +7,7 @@
 #include "primary/worker.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
@@ -27,11 +28,35 @@ static int collect(const struct umbel_worker *w, struct inodes *ret)
 	return err;
 }
 
+/* A worker could have given its socket to anybody: only who is of its user, has a filter and was not started by us. */
+static bool may_be_of(const struct umbel_worker *w, pid_t pid)
+{
+	const struct umbel_settings *s = &w->cluster->settings;
+	uid_t wanted = s->uid >= 0 ? (uid_t)s->uid : geteuid(), uid = wanted + 1;
+	pid_t parent = 0, group = 0;
+	char path[64], line[256];
+	int seccomp = 0;
+	FILE *f;
+
+	if (pid == getpid() || !proc_family(pid, &parent, &group) || group == w->pid || parent == getpid())
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "Uid: %*u %u", &uid);
+		sscanf(line, "Seccomp: %d", &seccomp);
+	}
+	if (f)
+		fclose(f);
+	return uid == wanted && seccomp == 2; /* SECCOMP_MODE_FILTER */
+}
+
 /* What was seen by number is looked at again when nobody else can have that number. */
 static bool end(pid_t pid, const struct inodes *sockets)
 {
 	int pidfd = pidfd_open(pid, 0);
-	bool ended = pidfd >= 0 && inodes_next_holder(sockets, pid - 1) == pid && pidfd_send_signal(pidfd, SIGKILL, NULL, 0) == 0;
+	bool ended = pidfd >= 0 && inodes_next_holder(sockets, pid - 1) == pid &&
+		     pidfd_send_signal(pidfd, SIGKILL, NULL, 0) == 0;
 
 	fd_close(&pidfd);
 	return ended;
@@ -40,12 +65,12 @@ static bool end(pid_t pid, const struct inodes *sockets)
 unsigned leftover_end(const struct umbel_worker *w)
 {
 	struct inodes sockets = {0};
-	pid_t pid = 0, parent, group, first = 0;
+	pid_t pid = 0, first = 0;
 	unsigned count = 0;
 
 	if (collect(w, &sockets) == 0)
 		for (int i = 0; i < MOST && (pid = inodes_next_holder(&sockets, pid)) > 0; i++) {
-			if (pid == getpid() || !proc_family(pid, &parent, &group) || group == w->pid || !end(pid, &sockets))
+			if (!may_be_of(w, pid) || !end(pid, &sockets))
 				continue;
 			first = first ? first : pid;
 			count++;
