@@ -2,6 +2,7 @@
 #include "private.h"
 #include "run.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,6 +54,9 @@ static void join_command(const struct run *r, char *text, size_t size)
 
 	for (char *const *a = r->settings.argv; *a && len < size; a++)
 		len += (size_t)snprintf(text + len, size - len, "%s%s", len ? " " : "", *a);
+	for (; *text; text++) /* a script's lines */
+		if (iscntrl((unsigned char)*text))
+			*text = ' ';
 }
 
 void run_say_start(struct run *r)

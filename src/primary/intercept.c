@@ -169,6 +169,7 @@ static void hold(struct intercept *x, const struct trap_call *call)
 
 static void on_bind(struct intercept *x, const struct trap_call *call)
 {
+	char address[ADDRESS_TEXT_MAX];
 	struct own own;
 	int err = own_look(x->worker, call, &own);
 
@@ -190,8 +191,7 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 	if (own.replaced)
 		tell_once(x->cluster, 1, own.replaced);
 	trap_answer(x->notify, call->id, err);
-	if (err && err != -ENOENT) /* the call is gone */
-		own_tell_failure(&own, err);
+	own_tell_result(x->worker, own.caller.process, "bind", address_format(&own.address, address, sizeof(address)), err);
 out:
 	own_finish(&own);
 }
@@ -265,11 +265,9 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	if (!err)
 		err = own_seat(w, s);
 	trap_answer(x->notify, call->id, err);
+	own_tell_result(w, caller.process, "listen on", s->address, err);
 	if (!err)
 		own_serves(w, s);
-	else if (!w->asked)
-		cluster_note(x->cluster, w->slot->number, "share", "pid %d cannot listen on %s: %s", (int)caller.process,
-			     s->address, strerror(-err));
 }
 
 static void on_call(struct intercept *x, const struct trap_call *call)

@@ -314,14 +314,16 @@ int own_seat(struct umbel_worker *w, struct share *s)
 
 void own_serves(struct umbel_worker *w, struct share *s)
 {
-	sharing_tell_listening(s, w);
+	if (!s->seats[share_seat_of(s, w)].told)
+		sharing_tell_listening(s, w);
 	ready_listens(w);
 }
 
-void own_tell_failure(const struct own *own, int error)
+void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const char *address, int error)
 {
-	char address[ADDRESS_TEXT_MAX];
-
-	cluster_note(own->worker->cluster, own->worker->slot->number, "share", "pid %d cannot bind %s: %s",
-		     (int)own->caller.process, address_format(&own->address, address, sizeof(address)), strerror(-error));
+	if (!error)
+		told_works(&w->told, what, address);
+	else if (error != -ENOENT && !w->asked && told_fails(&w->told, what, address, error)) /* that: the call is gone */
+		cluster_note(w->cluster, w->slot->number, "share", "pid %d cannot %s %s: %s", (int)process, what, address,
+			     strerror(-error));
 }

@@ -24,6 +24,7 @@ struct subscription {
 	uint64_t skipped; /* times it was passed over in the rotation */
 	uint64_t refused; /* connections that it gave back */
 	bool accepts;     /* by itself, and takes nothing from us */
+	bool told;        /* it listens: it may say so again and again */
 };
 
 /* A connection that was accepted and is nobody's: its worker died or refused it. */

@@ -264,7 +264,10 @@ void sharing_release(struct cluster *c, struct umbel_worker *w)
 void sharing_tell_listening(const struct share *s, struct umbel_worker *w)
 {
 	struct queued_event *e = events_add(s->cluster->events, UMBEL_LISTENING, w, s->address, strlen(s->address));
+	int seat = share_seat_of(s, w);
 
+	if (seat >= 0)
+		s->seats[seat].told = true;
 	if (!e)
 		return;
 	e->event.listening.address = e->text;

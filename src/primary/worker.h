@@ -8,6 +8,7 @@
 #include "primary/kind.h"
 #include "net/least.h"
 #include "primary/life.h"
+#include "primary/told.h"
 #include "umbel.h"
 #include "wire/accounts.h"
 #include "wire/channel.h"
@@ -135,6 +136,7 @@ struct umbel_worker {
 	struct pace pace;
 	struct counting counting;
 	struct held held;
+	struct told told;
 };
 
 /* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is

@@ -134,6 +134,34 @@ def test_errors_are_the_kernels(app, port, other_port):
     assert said == alone.stdout.splitlines()
 
 
+TRIES = """
+import socket, sys
+own = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+for _ in range(100):
+    own.listen()
+    for port in sys.argv[1:]:
+        with socket.socket() as other:
+            try:
+                other.bind(("127.0.0.1", int(port)))
+            except OSError as error:
+                print(port, error.strerror)
+print("tried", flush=True)
+own.accept()
+"""
+
+
+def test_again_and_again(app, port, other_port):
+    """A program that tries the same without end does not fill the log: nor does its text, of many lines."""
+    with socket.create_server(("127.0.0.1", other_port)):
+        run = app("python3", "-c", TRIES, port, other_port, **ONE)
+        run.wait_for(r"tried$")
+    for taken in (port, other_port):
+        assert len(run.find(rf"\] {taken} Address already in use$", "stdout")) == 100
+        assert len(run.find(rf"^umbel: slot 1: pid \d+ cannot bind tcp://127\.0\.0\.1:{taken}: ")) == 1
+    assert len(run.find(r"listens on")) == 1
+    assert run.find(rf"^umbel: app: 1 worker: python3 -c  import socket, sys own = .*  {port} {other_port}$")
+
+
 # ---- another user's ports ----
 
 
