@@ -3,7 +3,7 @@
 #   make               build/umbel, build/libumbel.so, build/libumbel.a
 #   make run           a small web server on every core, port 8000 (PORT=...)
 #   make test          everything: unit, fuzz corpus, scenarios, checks, plain and under sanitizers
-#   make test-programs  packages from npm and programs of tutorials, as they stand; docs/PROGRAMS.md
+#   make test-programs  servers of many languages, packages from npm, programs of tutorials, as they stand; docs/PROGRAMS.md
 #   make test-node-versions  what concerns Node, with Node 20, 22, 24 and 26: docs/NODE_VERSIONS.md
 #   make torture       reloads, kills and everything at random, under load, at full length
 #   make bench         the figures
