@@ -156,7 +156,7 @@ enum umbel_restart { UMBEL_RESTART_ALWAYS, UMBEL_RESTART_ON_FAILURE, UMBEL_RESTA
 
 /* What workers are and how they are kept. Start from UMBEL_SETTINGS, change fields, give it to
  * umbel_setup(). Times are milliseconds. */
-struct umbel_settings {
+struct umbel_settings { /* by topic, not by size: NOLINT(clang-analyzer-optin.performance.Padding) */
 	size_t size;           /* sizeof(struct umbel_settings): so that fields can be added */
 	const char *exec;      /* program, searched in PATH when it has no slash. NULL: this program by its
 				* path, so that a new worker runs what is on disk then */

@@ -290,7 +290,7 @@ int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_client
 
 int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data)
 {
-	struct dump p = {.port = port, .states = CONNECTED, .wants = 1 << (INET_DIAG_INFO - 1), .on_row = on_row, .data = data};
+	struct dump p = {port, CONNECTED, 1 << (INET_DIAG_INFO - 1), on_row, data};
 
 	return dump_port(d, &p);
 }
