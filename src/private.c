@@ -102,6 +102,7 @@ void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_vi
 		struct umbel_seat_info info = {
 		    .slot = seat->worker->slot->number,
 		    .id = seat->worker->id,
+		    .counted = !seat->accepts,
 		    .handed = seat->handed,
 		    .skipped = seat->skipped,
 		    .refused = seat->refused,
@@ -130,11 +131,28 @@ bool private_clients(const struct umbel *u, const struct umbel_listener_info *li
 	return true;
 }
 
+/* Wherever it serves. */
+static bool accepts_alone(const struct umbel_worker *w)
+{
+	const struct share *s;
+	bool any = false;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		int seat = share_seat_of(s, w);
+
+		if (seat >= 0 && !s->seats[seat].accepts)
+			return false;
+		any |= seat >= 0;
+	}
+	return any;
+}
+
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
 {
 	*ret = (struct umbel_worker_info){
 	    .restarts = w->slot->restarts,
 	    .up_ms = (int64_t)(worker_now_ms() - w->started_ms),
+	    .counted = w->handed || !accepts_alone(w),
 	    .handed = w->handed,
 	    .active = active_of(w),
 	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,

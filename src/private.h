@@ -31,6 +31,7 @@ int private_take_stdio(struct umbel_worker *w, int stdio);
 struct umbel_seat_info {
 	int slot;
 	uint32_t id;      /* of the worker */
+	bool counted;     /* false: it accepts by itself, and nobody knows what */
 	uint64_t handed;  /* connections that the primary gave it */
 	uint64_t skipped; /* times it was passed over in the rotation */
 	uint64_t refused; /* connections that it gave back */
@@ -68,6 +69,7 @@ bool private_policy_from_name(const char *name, enum umbel_policy *ret); /* fals
 struct umbel_worker_info {
 	unsigned restarts; /* of its slot */
 	int64_t up_ms;
+	bool counted;      /* false: wherever it serves it accepts by itself */
 	uint64_t handed;
 	int64_t active;    /* connections that it has and has not finished; -1: it does not say */
 	unsigned queued;   /* handed and not yet taken, as far as is known */

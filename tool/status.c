@@ -18,6 +18,18 @@ static const char *text(const json_t *object, const char *member)
 	return value[0] ? value : "-";
 }
 
+/* "-": nobody knows. */
+static const char *count_text(const json_t *object, const char *member, char out[24])
+{
+	const json_t *count = json_object_get(object, member);
+
+	if (json_is_integer(count))
+		snprintf(out, 24, "%lld", (long long)json_integer_value(count));
+	else
+		snprintf(out, 24, "-");
+	return out;
+}
+
 static void print_time(double seconds, char *out, size_t size)
 {
 	long s = (long)seconds;
@@ -36,16 +48,16 @@ static void print_worker(const json_t *w)
 {
 	const json_t *connections = json_object_get(w, "connections");
 	const char *state = text(w, "state");
-	char up[32];
+	char up[32], handed[24];
 
 	print_time(json_number_value(json_object_get(w, "uptime_s")), up, sizeof(up));
 	if (strcmp(state, "ready") == 0 && !json_is_true(json_object_get(w, "taking")))
 		state = "waiting"; /* ready, and given no connection: in a reload */
-	printf("%4lld %8lld  %-8s %4lld %9s %5.1f%% %6.1fM %8lld %9lld %6lld  %s\n", number(w, "slot"),
+	printf("%4lld %8lld  %-8s %4lld %9s %5.1f%% %6.1fM %8lld %9s %6lld  %s\n", number(w, "slot"),
 	       number(w, "pid"), state, number(w, "generation"), up,
 	       json_number_value(json_object_get(w, "cpu_percent")),
 	       (double)number(w, "rss_bytes") / (1 << 20), number(w, "restarts"),
-	       number(connections, "handed"), number(connections, "queued"), text(w, "last_exit"));
+	       count_text(connections, "handed", handed), number(connections, "queued"), text(w, "last_exit"));
 	if (json_is_string(json_object_get(w, "status")))
 		printf("%13s  %s\n", "", text(w, "status"));
 }
@@ -86,18 +98,6 @@ static void print_reload(const json_t *reload)
 }
 
 /* ---- listeners ---- */
-
-/* "-": nobody knows. */
-static const char *count_text(const json_t *object, const char *member, char out[24])
-{
-	const json_t *count = json_object_get(object, member);
-
-	if (json_is_integer(count))
-		snprintf(out, 24, "%lld", (long long)json_integer_value(count));
-	else
-		snprintf(out, 24, "-");
-	return out;
-}
 
 static long long pid_of(const json_t *workers, long long id)
 {
@@ -170,13 +170,26 @@ static void print_listener(const json_t *listener, const json_t *workers)
 	warn_of_proxy(listener);
 }
 
+/* What all listeners have; if they differ, or there is none: of those to come. */
+static const char *policy_of(const json_t *status)
+{
+	const json_t *listeners = json_object_get(status, "listeners"), *each;
+	const char *first = text(json_array_get(listeners, 0), "policy");
+	size_t i;
+
+	json_array_foreach (listeners, i, each)
+		if (strcmp(text(each, "policy"), first) != 0)
+			return text(status, "policy");
+	return json_array_size(listeners) > 0 ? first : text(status, "policy");
+}
+
 static void print_status(const json_t *status)
 {
 	const json_t *each;
 	size_t i;
 
 	printf("%s: %s, pid %lld, policy %s, umbel %s\n", text(status, "name"), text(status, "state"),
-	       number(status, "pid"), text(status, "policy"), text(status, "version"));
+	       number(status, "pid"), policy_of(status), text(status, "version"));
 	printf("share %s: %s\n", text(status, "share"), text(status, "share_why"));
 	json_array_foreach (json_object_get(status, "listeners"), i, each)
 		print_listener(each, json_object_get(status, "workers"));

@@ -24,12 +24,13 @@ static json_t *count_or_null(bool known, uint64_t count)
 static void add_seat(const struct umbel_seat_info *seat, void *data)
 {
 	const struct seat_visit *v = data;
+	bool counted = v->counted && seat->counted;
 
 	json_array_insert_new(
 	    v->slots, report_place_of(v->slots, seat->slot),
 	    json_pack("{si sI so so so so sI sb}", "slot", seat->slot, "id", (json_int_t)seat->id, "handed",
-		      count_or_null(v->counted, seat->handed), "skipped", count_or_null(v->counted, seat->skipped),
-		      "refused", count_or_null(v->counted, seat->refused), "active",
+		      count_or_null(counted, seat->handed), "skipped", count_or_null(counted, seat->skipped),
+		      "refused", count_or_null(counted, seat->refused), "active",
 		      count_or_null(seat->active >= 0, (uint64_t)seat->active), "queued", (json_int_t)seat->queued,
 		      "steered", seat->steered));
 }

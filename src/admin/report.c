@@ -116,14 +116,14 @@ static json_t *report_worker(struct report *r, const struct umbel_worker *w)
 	private_worker_info(w, &info);
 	if (!n)
 		return NULL;
-	return json_pack("{si si si ss sb si si sf sI sf ss s{sI so si} ss? so}", "slot",
+	return json_pack("{si si si ss sb si si sf sI sf ss s{so so si} ss? so}", "slot",
 			 umbel_worker_slot(w), "id", (int)umbel_worker_id(w), "pid", (int)pid, "state",
 			 report_state_name(umbel_worker_state(w)), "taking", info.takes, "generation",
 			 (int)umbel_worker_generation(w), "restarts", (int)info.restarts, "uptime_s",
 			 (double)info.up_ms / 1000, "rss_bytes",
 			 (json_int_t)proc_resident_bytes(pid), "cpu_percent",
 			 cpu_percent(n, pid, info.up_ms), "kind", info.kind, "connections", "handed",
-			 (json_int_t)info.handed, "active",
+			 info.counted ? json_integer((json_int_t)info.handed) : json_null(), "active",
 			 info.active < 0 ? json_null() : json_integer(info.active), "queued",
 			 (int)info.queued, "last_exit", n->last_exit[0] ? n->last_exit : NULL, "status",
 			 info.status ? report_text(info.status) : json_null());

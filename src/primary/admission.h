@@ -9,4 +9,7 @@
  * nothing that he leaves out (settings.no_share), and with settings.listen nothing else than that. */
 bool admission_is_shared(const struct umbel_settings *s, const struct address *a);
 
+/* Nobody names it, and ret, which is named, has the same port: hardly what the operator meant. */
+bool admission_is_beside(const struct umbel_settings *s, const struct address *a, struct address *ret);
+
 #endif

@@ -46,6 +46,7 @@ struct cluster {
 	struct filter filter; /* of intercepted programs; made when the first is started */
 	bool told_no_filter;  /* that it cannot be loaded */
 	uint8_t told_of_calls; /* of programs: what was said already */
+	bool told_beside;      /* own.h */
 	bool told_policy;     /* that they cannot have it */
 
 	struct workers workers; /* by id */

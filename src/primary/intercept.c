@@ -177,6 +177,8 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 		goto out; /* what was read may be another's */
 	if (!err || err == -ENOTSUP)
 		activation_yield(x->worker, &own.address, own.ipv6_only);
+	if (err == -ENOTSUP)
+		own_tell_beside(&own);
 	if (err) {
 		tell_unseen(x->cluster, err);
 		pass(x, call);

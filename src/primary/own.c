@@ -319,6 +319,20 @@ void own_serves(struct umbel_worker *w, struct share *s)
 	ready_listens(w);
 }
 
+void own_tell_beside(const struct own *own)
+{
+	struct cluster *c = own->worker->cluster;
+	char its[ADDRESS_TEXT_MAX], other[ADDRESS_TEXT_MAX];
+	struct address named;
+
+	if (c->told_beside || !admission_is_beside(&c->settings, &own->address, &named))
+		return;
+	c->told_beside = true;
+	cluster_note(c, own->worker->slot->number, "share", "pid %d binds %s by itself, and that is not shared: "
+		     "no --listen names it (there is %s)", (int)own->caller.process, address_format(&own->address, its, sizeof(its)),
+		     address_format(&named, other, sizeof(other)));
+}
+
 void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const char *address, int error)
 {
 	if (!error)

@@ -40,6 +40,7 @@ void own_forget(struct share *s); /* it was opened for nothing */
 enum umbel_policy own_policy(struct cluster *c, enum share_form form); /* of programs that accept by themselves */
 int own_seat(struct umbel_worker *w, struct share *s); /* it accepts there. 0 or -ENOMEM */
 void own_serves(struct umbel_worker *w, struct share *s); /* it listens: told once, and perhaps it is ready */
+void own_tell_beside(const struct own *own); /* -ENOTSUP: that it is not shared, if another host was named; once */
 
 /* Of "bind", "listen on": 0 or -errno. The same failure is said once. */
 void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const char *address, int error);

@@ -27,8 +27,8 @@ static int check(struct cluster *c, const struct share *s, enum umbel_policy p)
 	if (!policy_is_possible(p, s->listener.address.kind, s->form, &why))
 		return reason_set(c->reason, -ENOTSUP, "%s cannot have policy %s: %s", s->address, policy_name(p), why);
 	if (deaf || (policy_is_handed(p) && s->accept_alone))
-		return reason_set(c->reason, -ENOTSUP, "%s cannot have policy %s: its workers accept by themselves "
-				  "(umbel_listen_socket())", s->address, policy_name(p));
+		return reason_set(c->reason, -ENOTSUP, "%s cannot have policy %s: its workers accept by themselves, so that "
+				  "nothing can be handed over to them", s->address, policy_name(p));
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 """Intercepted programs over time: policies, scaling, successors that are slow, new versions that bind elsewhere,
 and what ends with the primary."""
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,6 +73,13 @@ def test_one_that_hands_over_is_named(app, port):
     assert policy_of(run) == "spread"
     assert len(run.find("have spread, not rr")) == 1
     assert set(answered_by(port)) == set(pids.values())
+    refused = verb(run, "policy", "app", "least")
+    assert refused.returncode == 1 and "accept by themselves, so that nothing can be handed over" in refused.stderr
+    shown = verb(run, "status", "app").stdout
+    assert ", policy spread, umbel" in shown.splitlines()[0]  # not rr, which nobody has
+    for slot, pid in pids.items():  # nobody counts what it accepts
+        assert re.search(rf"^ +{slot} +{pid} +- +- +\d+ +- +-  steered$", shown, re.M), shown
+        assert re.search(rf"^ +{slot} +{pid}  ready .* 0 +- +0  -$", shown, re.M), shown
 
 
 # ---- more, fewer, later ----

@@ -134,6 +134,17 @@ def test_errors_are_the_kernels(app, port, other_port):
     assert said == alone.stdout.splitlines()
 
 
+@pytest.mark.parametrize("named, bound", [("tcp://:{}", "127.0.0.1"), ("tcp://0.0.0.0:{}", "127.0.0.2")])
+def test_another_host_of_a_named_port(app, port, named, bound):
+    """Left alone, and said so: else only the program's EADDRINUSE would be seen."""
+    run = app("python3", "-m", "http.server", "--bind", bound, port, wait=False, workers=2,
+              options=["--listen", named.format(port), "--max-failures", "1"])
+    run.wait_for(r"OSError: \[Errno \d+\] Address already in use", 20)
+    run.wait_for(r"^umbel: slot \d failed", 20)
+    assert len(run.find(rf"^umbel: slot \d: pid \d+ binds tcp://{bound}:{port} by itself, and that is not shared: "
+                        rf"no --listen names it \(there is {re.escape(named.format(port))}\)$")) == 1
+
+
 TRIES = """
 import socket, sys
 own = socket.create_server(("127.0.0.1", int(sys.argv[1])))
