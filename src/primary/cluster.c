@@ -300,12 +300,9 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	spares_open(c);
 	c->last_generation = 1;
 	err = generation_create(NULL, 1, NULL, NULL, &c->generation);
-	err = err ? err : notify_open(c);
+	err = err ? err : sharing_open(c);
 	if (err)
 		goto out_handles;
-	err = sharing_open(c);
-	if (err)
-		goto out_notify;
 	c->random = (uint64_t)getpid() ^ uv_hrtime();
 	c->oom_kills = proc_oom_kills();
 	c->own_path = find_own_path();
@@ -314,8 +311,6 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	*ret = c;
 	return 0;
 
-out_notify:
-	notify_close(c);
 out_handles:
 	generation_unref(c->generation);
 	reload_close(c);
@@ -339,7 +334,6 @@ void cluster_close(struct cluster *c)
 		worker_destroy(w);
 	events_finish(c->events);
 	sharing_close(c);
-	notify_close(c);
 	reload_close(c);
 	spares_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);

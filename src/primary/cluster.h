@@ -8,7 +8,6 @@
 #include "base/signals.h"
 #include "net/filter.h"
 #include "primary/kind.h"
-#include "primary/notify.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
 #include "primary/slot.h"
@@ -63,7 +62,6 @@ struct cluster {
 	uint64_t oom_kills;  /* as last seen */
 	uint64_t random;
 
-	struct notify notify;
 	struct sharing sharing;
 };
 

@@ -17,7 +17,7 @@
 enum {
 	AT_ONCE = 32,      /* datagrams, before anything else has its turn */
 	MOST = 4096,       /* bytes of one, as systemd */
-	ANCESTORS = 32,    /* that are looked at for a worker */
+	ANCESTORS = 32,    /* that are looked at for the worker */
 };
 
 /* ---- what was said ---- */
@@ -74,31 +74,7 @@ int notify_parse(const char *text, size_t length, struct notify_message *ret)
 	return 0;
 }
 
-/* ---- who said it ---- */
-
-static struct umbel_worker *find(const struct cluster *c, pid_t pid)
-{
-	struct umbel_worker *w;
-
-	TAILQ_FOREACH (w, &c->workers, link)
-		if (w->pid == pid)
-			return w;
-	return NULL;
-}
-
-/* Of who has left its family, only the group is left to tell. */
-static struct umbel_worker *find_sender(const struct cluster *c, pid_t pid)
-{
-	struct umbel_worker *w = NULL;
-	pid_t group = getpgid(pid), each = pid, any;
-
-	for (int i = 0; i < ANCESTORS && each > 1 && !w; i++) {
-		w = find(c, each);
-		if (!w && !proc_family(each, &each, &any))
-			break;
-	}
-	return w ? w : group > 1 ? find(c, group) : NULL;
-}
+/* ---- what it does ---- */
 
 static void keep_status(struct umbel_worker *w, const struct notify_message *m)
 {
@@ -122,22 +98,42 @@ static void act(struct umbel_worker *w, const struct notify_message *m)
 		worker_leaves(w);
 }
 
-/* ---- the socket ---- */
+/* ---- who may say it ---- */
 
-static pid_t sender_of(struct msghdr *h)
+/* By ancestors; of who has left its family only the group is left to tell. */
+static bool is_started_by(const struct umbel_worker *w, pid_t pid)
 {
-	struct ucred credentials;
+	pid_t each = pid, any;
+
+	if (pid <= 0) /* 0: of another pid namespace */
+		return false;
+	for (int i = 0; i < ANCESTORS && each > 1; i++)
+		if (each == w->pid)
+			return true;
+		else if (!proc_family(each, &each, &any))
+			break;
+	return getpgid(pid) == w->pid;
+}
+
+/* The socket says whose word it is, so that the sender need not live any more. One that became another user on its way
+ * is looked for. */
+static bool may_speak(const struct umbel_worker *w, struct msghdr *h)
+{
+	struct ucred sender;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
-			memcpy(&credentials, CMSG_DATA(c), sizeof(credentials));
-			return credentials.pid; /* 0: of another pid namespace */
+			memcpy(&sender, CMSG_DATA(c), sizeof(sender));
+			return sender.uid == 0 || sender.uid == geteuid() || sender.uid == w->notify.uid ||
+			       is_started_by(w, sender.pid);
 		}
-	return 0;
+	return false;
 }
 
+/* ---- the socket ---- */
+
 /* False: there is nothing more. */
-static bool take_one(struct cluster *c)
+static bool take_one(struct umbel_worker *w)
 {
 	char text[MOST];
 	struct iovec part = {text, sizeof(text)};
@@ -148,67 +144,85 @@ static bool take_one(struct cluster *c)
 	} control;
 	struct msghdr h = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
 			   .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(c->notify.fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(w->notify.fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct notify_message m;
-	struct umbel_worker *w;
-	pid_t pid;
 
 	if (n < 0)
 		return errno == EINTR;
-	pid = h.msg_flags & MSG_TRUNC ? 0 : sender_of(&h);
-	if (pid <= 0 || notify_parse(text, (size_t)n, &m) < 0)
-		return true;
-	w = find_sender(c, pid);
-	if (w)
+	if (!(h.msg_flags & MSG_TRUNC) && may_speak(w, &h) && notify_parse(text, (size_t)n, &m) == 0)
 		act(w, &m);
 	return true;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+void notify_read(struct umbel_worker *w)
 {
-	struct cluster *c = poll->data;
-
-	for (int i = 0; i < AT_ONCE && take_one(c); i++)
+	for (int i = 0; i < AT_ONCE && w->notify.fd >= 0 && take_one(w); i++)
 		;
 }
 
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	notify_read(poll->data);
+}
+
 /* A name that the kernel chooses, of a namespace without files: nothing is left behind. */
-static int bind_anywhere(struct notify *n)
+static int bind_anywhere(int fd, char *variable)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	socklen_t length = sizeof(address.sun_family);
 
-	if (bind(n->fd, (struct sockaddr *)&address, length) < 0)
+	if (bind(fd, (struct sockaddr *)&address, length) < 0)
 		return -errno;
 	length = sizeof(address);
-	if (getsockname(n->fd, (struct sockaddr *)&address, &length) < 0)
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
 		return -errno;
 	length -= (socklen_t)offsetof(struct sockaddr_un, sun_path) + 1;
-	snprintf(n->variable, sizeof(n->variable), "NOTIFY_SOCKET=@%.*s", (int)length, address.sun_path + 1);
+	snprintf(variable, NOTIFY_VARIABLE, "NOTIFY_SOCKET=@%.*s", (int)length, address.sun_path + 1);
 	return 0;
 }
 
-int notify_open(struct cluster *c)
+int notify_open(struct umbel_worker *w, char variable[NOTIFY_VARIABLE])
 {
-	struct notify *n = &c->notify;
-	int on = 1, err;
+	const struct umbel_settings *s = &w->cluster->settings;
+	int on = 1, err, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (n->fd < 0)
+	if (fd < 0)
 		return -errno;
-	err = setsockopt(n->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ? -errno : bind_anywhere(n);
-	err = err ? err : uv_poll_init(&c->loop, &n->poll, n->fd);
+	err = setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ? -errno : bind_anywhere(fd, variable);
 	if (err) {
-		fd_close(&n->fd);
+		fd_close(&fd);
 		return err;
 	}
-	n->poll.data = c;
-	uv_poll_start(&n->poll, UV_READABLE, on_readable);
+	w->notify.fd = fd;
+	w->notify.uid = s->uid >= 0 ? (uid_t)s->uid : geteuid();
 	return 0;
 }
 
-void notify_close(struct cluster *c)
+bool notify_begin(struct umbel_worker *w)
 {
-	uv_close((uv_handle_t *)&c->notify.poll, NULL);
-	fd_close(&c->notify.fd);
+	struct notify *n = &w->notify;
+
+	if (n->fd < 0)
+		return false;
+	if (uv_poll_init(&w->cluster->loop, &n->poll, n->fd) < 0) {
+		fd_close(&n->fd);
+		return false;
+	}
+	n->poll.data = w;
+	uv_poll_start(&n->poll, UV_READABLE, on_readable);
+	return true;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	worker_unref(handle->data);
+}
+
+void notify_close(struct umbel_worker *w)
+{
+	struct notify *n = &w->notify;
+
+	if (n->fd >= 0 && n->poll.data)
+		uv_close((uv_handle_t *)&n->poll, on_closed);
+	fd_close(&n->fd);
 }

@@ -1,24 +1,30 @@
-/* notify: what programs say as they would to systemd, to the datagram socket in $NOTIFY_SOCKET (sd_notify(3)). Whose
- * word it is the kernel says, by the sender's pid: a worker's own, or a process's that a worker has started. */
+/* notify: what programs say as they would to systemd, to the datagram socket in $NOTIFY_SOCKET (sd_notify(3)). Each
+ * worker has one of its own: what comes there is its word, whoever has sent it and whether he still lives. */
 #ifndef UMBEL_PRIMARY_NOTIFY_H
 #define UMBEL_PRIMARY_NOTIFY_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #define NOTIFY_STATUS_MOST 256 /* bytes of a status that are kept */
 
-struct cluster;
+enum { NOTIFY_VARIABLE = 32 };
+
+struct umbel_worker;
 
 struct notify {
-	int fd;
+	int fd;    /* -1: none */
+	uid_t uid; /* of the worker, as it is started */
 	uv_poll_t poll;
-	char variable[32]; /* "NOTIFY_SOCKET=@0001f": of every worker's environment */
 };
 
-int notify_open(struct cluster *c); /* 0 or -errno */
-void notify_close(struct cluster *c); /* its handle closes when the loop runs next */
+/* Before the fork. Writes "NOTIFY_SOCKET=@0001f", for its environment. 0 or -errno. */
+int notify_open(struct umbel_worker *w, char variable[NOTIFY_VARIABLE]);
+bool notify_begin(struct umbel_worker *w); /* true: a handle is open, one of w->references */
+void notify_read(struct umbel_worker *w);  /* some of what waits */
+void notify_close(struct umbel_worker *w); /* its handle, if any, closes when the loop runs next */
 
 /* ---- pure ---- */
 

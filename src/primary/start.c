@@ -31,6 +31,8 @@ struct start {
 	char **env;        /* all of it */
 	char **inspected;  /* argv with a port for the debugger; NULL: as it is. The words are argv's */
 	char inspect_option[32];
+	char notify[NOTIFY_VARIABLE]; /* its variable; "": none, and why: */
+	int notify_error;
 	struct activation activation;
 	bool has_reason;   /* why it failed is said */
 	int theirs[UMBEL_STDIO_MAX]; /* what the child gets; -1: nothing there */
@@ -170,16 +172,20 @@ static int build_environment(struct start *start)
 	char port[32], *ports[] = {port, NULL}, *sockets[4];
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
 	/* A spare's slot is not known yet. */
-	bool has_slot = !w->is_spare, has_channel = w->kind != KIND_NONE;
-	char *own[] = {id, number, max_message, grace, w->cluster->notify.variable, has_channel ? channel : NULL, NULL};
+	bool has_slot = !w->is_spare;
+	char *own[7] = {id, number, max_message, grace};
 	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
 	char *const *more[] = {ports, g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
 			       has_slot ? of_slot : NULL, sockets,
 			       w->kind == KIND_NODE ? node : NULL};
 	char **base = g->base ? g->base : environ, *preload = NULL;
-	int err;
+	int count = 4, err;
 
+	if (start->notify[0])
+		own[count++] = start->notify;
+	if (w->kind != KIND_NONE)
+		own[count] = channel;
 	write_port(w, base, port, sizeof(port));
 	ports[0] = port[0] ? port : NULL;
 	name_sockets(&start->activation, sockets);
@@ -281,6 +287,8 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 	int err = activation_offer(w, &s->activation);
 
 	s->has_reason = err;
+	if (!err)
+		s->notify_error = notify_open(w, s->notify); /* few say anything: it can do without */
 	err = err ? err : build_environment(s);
 	err = err ? err : give_inspect_port(s);
 	for (int i = 0; i < UMBEL_STDIO_MAX && !err; i++)
@@ -332,7 +340,7 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
 	w->started_ms = worker_now_ms();
 	w->chance = cluster_chance(c);
-	w->pidfd = w->lane = w->lane_far = -1;
+	w->pidfd = w->lane = w->lane_far = w->notify.fd = -1;
 	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
 		w->stdio[i] = -1;
 	TAILQ_INIT(&w->handoffs);
@@ -371,6 +379,7 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	}
 	if (err) {
 		activation_withdraw(s.w);
+		notify_close(s.w);
 		intercept_destroy(s.w);
 		generation_unref(s.w->generation);
 		free(s.w);
@@ -378,6 +387,9 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	}
 	c->last_id++;
 	worker_attach(s.w, ends[0]);
+	if (s.notify_error)
+		cluster_note(c, slot->number, "notify", "pid %d has no NOTIFY_SOCKET: %s", (int)s.w->pid,
+			     strerror(-s.notify_error));
 	*ret = s.w;
 	return 0;
 }

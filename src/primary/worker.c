@@ -361,6 +361,7 @@ static void read_the_rest(struct umbel_worker *w)
 	for (int i = 0; i < LAST_READS && channel_is_open(&w->channel); i++)
 		if (channel_read(&w->channel) <= 0 || dialogue_read_lines(w) < 0)
 			break;
+	notify_read(w);
 	worker_part(w);
 }
 
@@ -375,6 +376,7 @@ static void finish(struct umbel_worker *w)
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
+	notify_close(w);
 	intercept_end(w);
 	sharing_leave_all(w->cluster, w);
 	sharing_release(w->cluster, w);
@@ -441,7 +443,7 @@ void worker_attach(struct umbel_worker *w, int channel)
 	uv_poll_init(&c->loop, &w->death, w->pidfd);
 	uv_timer_init(&c->loop, &w->timer);
 	w->channel_poll.data = w->death.data = w->timer.data = w;
-	w->references = 4; /* three handles and GONE */
+	w->references = 4 + notify_begin(w); /* three handles, perhaps one more, and GONE */
 	uv_poll_start(&w->channel_poll, UV_READABLE, dialogue_on_channel);
 	uv_poll_start(&w->death, UV_READABLE, on_death);
 	intercept_begin(w);

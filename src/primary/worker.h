@@ -9,6 +9,7 @@
 #include "net/least.h"
 #include "primary/life.h"
 #include "primary/told.h"
+#include "primary/notify.h"
 #include "umbel.h"
 #include "wire/accounts.h"
 #include "wire/channel.h"
@@ -111,6 +112,7 @@ struct umbel_worker {
 	int inspect_port; /* of its debugger; 0: none of ours */
 	char *status;     /* as it says (STATUS=, notify.h); NULL */
 	uint64_t watchdog_ms; /* of uv_hrtime(): its last WATCHDOG=1; 0: none */
+	struct notify notify;
 	struct probe *probe;  /* is it ready? NULL: nobody asks */
 	char **environment;   /* until it is ready, where there is a ready command; NULL */
 
