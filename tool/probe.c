@@ -19,6 +19,7 @@ enum {
 	REST_MS = 500,    /* for what follows the status line */
 	HOST_MOST = 256,
 	PATH_MOST = 2048,
+	URL_SHOWN = 200,
 };
 
 struct url {
@@ -65,28 +66,46 @@ static bool parse_authority(const char *text, size_t length, struct url *ret)
 	return true;
 }
 
-static int parse_url(const char *text, struct url *ret)
+/* NULL, or what is wrong with it. */
+static const char *parse_url(const char *text, struct url *ret)
 {
 	static const char http[] = "http://", https[] = "https://";
+	static const char no_url[] = "it must be a url such as http://127.0.0.1:8000/health";
 	const char *authority = text + sizeof(http) - 1;
 	size_t length, rest;
 
 	memset(ret, 0, sizeof(*ret));
 	if (strncasecmp(text, https, sizeof(https) - 1) == 0)
-		return complain("probe %s: https is not spoken here: name an address that answers http, or use "
-				"--ready-cmd with curl", text);
+		return "https is not spoken here: name an address that answers http, or use --ready-cmd with curl";
 	for (const char *p = text; *p; p++)
 		if (*p <= ' ' || *p == 127)
-			return complain("probe: a url has no blanks or control characters");
+			return "a url has no blanks or control characters";
 	if (strncasecmp(text, http, sizeof(http) - 1) != 0)
-		return complain("probe %s: it must be a url such as http://127.0.0.1:8000/health", text);
+		return no_url;
 	length = strcspn(authority, "/?#");
 	rest = strcspn(authority + length, "#");
 	if (!parse_authority(authority, length, ret) || rest + 2 > sizeof(ret->path))
-		return complain("probe %s: it must be a url such as http://127.0.0.1:8000/health", text);
+		return no_url;
 	snprintf(ret->path, sizeof(ret->path), "%s%.*s", authority[length] == '/' ? "" : "/", (int)rest,
 		 authority + length);
-	return 0;
+	return NULL;
+}
+
+static int complain_of(const char *what, const char *text, const char *why)
+{
+	size_t length = 0; /* of what can be shown in one line */
+
+	while (length < URL_SHOWN && (unsigned char)text[length] > ' ' && text[length] != 127)
+		length++;
+	return complain("%s %.*s: %s", what, (int)length, text, why);
+}
+
+int probe_check_url(const char *what, const char *text)
+{
+	struct url url;
+	const char *why = parse_url(text, &url);
+
+	return why ? complain_of(what, text, why) : 0;
 }
 
 /* ---- the connection ---- */
@@ -212,8 +231,9 @@ static int probe_verb(int argc, char **argv)
 
 	if (argc != 2)
 		return complain("probe: it takes one url");
-	if (parse_url(argv[1], &url))
-		return EXIT_USAGE;
+	why = parse_url(argv[1], &url);
+	if (why)
+		return complain_of("probe", argv[1], why);
 	fd = reach(&url, until, &why);
 	if (fd < 0)
 		return fail(argv[1], why);

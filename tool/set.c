@@ -197,13 +197,11 @@ int set_ready_command(struct run *r, char *text)
 
 int set_ready_url(struct run *r, char *text)
 {
-	static const char scheme[] = "http://";
-	size_t len = sizeof(scheme) - 1;
+	int err = probe_check_url("--ready-url", text);
 	ssize_t n;
 
-	if (strncmp(text, scheme, len) != 0 || !text[len] || strchr("/?#", text[len]))
-		return complain("--ready-url %.200s: it must be an address to fetch, such as "
-				"http://127.0.0.1:8000/health; no other scheme is known", text);
+	if (err)
+		return err;
 	n = readlink("/proc/self/exe", r->own_path, sizeof(r->own_path) - 1);
 	if (n < 0)
 		return complain("--ready-url: /proc/self/exe: %s", strerror(errno));

@@ -25,6 +25,8 @@ struct verb {
 extern const struct verb verb_run, verb_list, verb_status, verb_stop, verb_reload, verb_scale, verb_policy,
     verb_why, verb_events, verb_probe;
 
+int probe_check_url(const char *what, const char *text); /* 0, or EXIT_USAGE: complained; what: "--ready-url" */
+
 /* One line on stderr with "umbel: " in front. Returns EXIT_USAGE. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

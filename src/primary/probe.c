@@ -9,6 +9,7 @@
 #include "primary/worker.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -24,6 +25,7 @@ enum {
 	FIRST_PAUSE_MS = 100,
 	MOST_PAUSE_MS = 1000,
 	RUN_MS = 10000, /* longer none takes */
+	LAST_READS = 32, /* of what it said before it ended */
 	ALONE_MS = 1000, /* until a worker takes connections because nobody else does */
 	THEIR_SOCKET = 3,
 	THEIR_CHANNEL = 4, /* spawn.h wants one; nobody reads what it says */
@@ -33,8 +35,12 @@ enum {
 struct run {
 	struct probe *probe; /* NULL: nobody waits for its answer */
 	pid_t pid;
-	int pidfd;
-	uv_poll_t death;
+	int pidfd, says;  /* its stderr */
+	uv_poll_t death, saying;
+	unsigned open_handles;
+	char line[160];   /* the last that it said */
+	size_t length;
+	bool line_is_over;
 };
 
 struct probe {
@@ -48,7 +54,7 @@ struct probe {
 	uint16_t port;    /* of this run's socket; 0: none */
 	int socket;       /* kept, so that its port is nobody else's while it is steered by */
 	bool has_its_way; /* a run came by its socket: no shared address is asked */
-	char last[64];    /* how the last run ended */
+	char last[256];   /* how the last run ended, and what it said */
 };
 
 static void start(struct probe *p);
@@ -145,12 +151,53 @@ uint16_t probe_port(const struct umbel_worker *w)
 
 /* ---- one run ---- */
 
-static void say_how(struct probe *p, const siginfo_t *info)
+static void hear(struct run *run, const char *bytes, size_t count)
 {
+	for (size_t i = 0; i < count; i++) {
+		if (bytes[i] == '\n') {
+			run->line_is_over = true;
+			continue;
+		}
+		if (run->line_is_over)
+			run->length = 0;
+		run->line_is_over = false;
+		if (run->length < sizeof(run->line) - 1)
+			run->line[run->length++] = iscntrl((unsigned char)bytes[i]) ? ' ' : bytes[i];
+	}
+}
+
+static ssize_t listen_to(struct run *run)
+{
+	char bytes[4096];
+	ssize_t n = read(run->says, bytes, sizeof(bytes));
+
+	if (n > 0)
+		hear(run, bytes, (size_t)n);
+	return n;
+}
+
+static void on_saying(uv_poll_t *poll, int status, int events)
+{
+	ssize_t n = listen_to(poll->data);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		uv_poll_stop(poll);
+}
+
+static void say_how(struct probe *p, struct run *run, const siginfo_t *info)
+{
+	size_t length;
+
 	if (info->si_code == CLD_EXITED)
 		snprintf(p->last, sizeof(p->last), "exited with %d", info->si_status);
 	else if (!p->last[0]) /* else we have killed it */
 		snprintf(p->last, sizeof(p->last), "was killed by signal %d", info->si_status);
+	for (int i = 0; i < LAST_READS && listen_to(run) > 0; i++)
+		;
+	run->line[run->length] = '\0';
+	length = strlen(p->last);
+	if (run->length > 0)
+		snprintf(p->last + length, sizeof(p->last) - length, ": %s", run->line);
 }
 
 static void on_pause_over(uv_timer_t *timer)
@@ -166,7 +213,10 @@ static void pause_before_next(struct probe *p)
 
 static void on_run_closed(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct run *run = handle->data;
+
+	if (--run->open_handles == 0)
+		free(run);
 }
 
 static void kill_run(const struct run *run)
@@ -184,14 +234,17 @@ static void on_run_over(uv_poll_t *poll, int status, int events)
 		return;
 	kill_run(run); /* what it left behind; its number is still taken */
 	waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG);
+	if (p)
+		say_how(p, run, &info);
 	uv_close((uv_handle_t *)&run->death, on_run_closed);
+	uv_close((uv_handle_t *)&run->saying, on_run_closed);
 	fd_close(&run->pidfd);
+	fd_close(&run->says);
 	if (!p)
 		return;
 	p->run = NULL;
 	uv_timer_stop(&p->timer);
 	close_socket(p, p->worker->cluster);
-	say_how(p, &info);
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		worker_happens(p->worker, WORKER_SERVES); /* which ends the probe */
 	else
@@ -246,7 +299,8 @@ static int spawn_it(struct probe *p, struct run *run)
 	const struct cluster *c = p->worker->cluster;
 	char *const *argv = c->settings.ready_command;
 	char path[PATH_MAX], slot[32], **environment = make_environment(p, slot);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), err = null < 0 ? -errno : 0;
+	int pipe[2] = {-1, -1}, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int err = null < 0 || pipe2(pipe, O_CLOEXEC) < 0 ? -errno : fd_set_nonblocking(pipe[0], true);
 	struct spawn spawn = {
 	    .path = path,
 	    .argv = argv,
@@ -254,7 +308,7 @@ static int spawn_it(struct probe *p, struct run *run)
 	    .cwd = c->settings.cwd,
 	    .uid = c->settings.uid,
 	    .gid = c->settings.gid,
-	    .fds = {null, null, null, p->socket, null, -1, -1, -1},
+	    .fds = {null, null, pipe[1], p->socket, null, -1, -1, -1},
 	    .channel = THEIR_CHANNEL,
 	    .nofile = c->nofile,
 	};
@@ -263,6 +317,9 @@ static int spawn_it(struct probe *p, struct run *run)
 		err = -ENOMEM;
 	err = err ? err : spawn_find(argv[0], c->settings.cwd, path, sizeof(path));
 	err = err ? err : spawn_process(&spawn, &run->pid, &run->pidfd);
+	run->says = err ? -1 : fd_steal(&pipe[0]);
+	fd_close(&pipe[0]);
+	fd_close(&pipe[1]);
 	fd_close(&null);
 	free(environment);
 	return err;
@@ -308,6 +365,10 @@ static void start(struct probe *p)
 	uv_poll_init(&w->cluster->loop, &run->death, run->pidfd);
 	run->death.data = run;
 	uv_poll_start(&run->death, UV_READABLE, on_run_over);
+	uv_poll_init(&w->cluster->loop, &run->saying, run->says);
+	run->saying.data = run;
+	uv_poll_start(&run->saying, UV_READABLE, on_saying);
+	run->open_handles = 2;
 	uv_timer_start(&p->timer, on_time_over, RUN_MS, 0);
 }
 

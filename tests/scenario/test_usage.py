@@ -34,8 +34,10 @@ BAD = [
     (("--spares", "-1", *SERVE), "--spares -1"),
     (("--spares", "x", *SERVE), "--spares x"),
     (("--ready-cmd", "", *SERVE), "--ready-cmd: it must be a command"),
-    *((("--ready-url", url, *SERVE), f"--ready-url {url}: it must be an address to fetch")
-      for url in ("", "https://localhost/", "localhost:8000", "http://", "http:///health", "HTTP", "ftp://x/")),
+    *((("--ready-url", url, *SERVE), f"--ready-url {url}: ")
+      for url in ("", "https://localhost/", "localhost:8000", "http://", "http:///health", "HTTP", "ftp://x/",
+                  "http://user@localhost/", "http://127.0.0.1:99999/", "http://[::1/")),
+    (("--ready-url", "http://127.0.0.1:80/a b", *SERVE), "--ready-url http://127.0.0.1:80/a: a url has no blanks"),
     (("--ready-after", "soon", *SERVE), "--ready-after soon"),
     (("--linger", "-1s", *SERVE), "--linger -1s"),
     (("--grace", "soon", *SERVE), "soon"),
