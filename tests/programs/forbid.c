@@ -1,6 +1,6 @@
-/* Executes a program for which some system calls fail with EPERM, as for many in containers; or, of steering, with ENOMEM.
+/* Executes a program for which some system calls fail with EPERM, as for many in containers; or, of the last two, with ENOMEM.
  *
- *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp, steering */
+ *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp, steering, passcred */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -22,6 +22,7 @@ static const struct {
     {"process_vm_readv", SYS_process_vm_readv, 0, EPERM},
     {"seccomp", SYS_seccomp, 0, EPERM},
     {"steering", SYS_setsockopt, SO_ATTACH_REUSEPORT_CBPF, ENOMEM},
+    {"passcred", SYS_setsockopt, SO_PASSCRED, ENOMEM},
 };
 
 /* The half of an argument that an int is in. */

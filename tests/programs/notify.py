@@ -1,10 +1,11 @@
 """Says to $NOTIFY_SOCKET, as sd_notify(3), what it reads from a FIFO: lines "WHO TEXT", TEXT as Python's
-bytes. WHO: self; child; orphan (its parent is gone); barrier (as sd_notify_barrier(3): waits until its descriptors
-are closed).
+bytes. WHO: self; child; orphan (its parent is gone); fallen (a child that is another
+user by now, and lives on); barrier (as sd_notify_barrier(3): waits until its descriptors are closed).
 
     notify.py FIFO"""
 import array
 import os
+import signal
 import socket
 import sys
 
@@ -40,6 +41,16 @@ def orphan(text):
     os.read(reading, 1)
 
 
+def fallen(text):
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setresuid(65534, 65534, 65534)
+        say(text)
+        os.write(writing, b"x")
+        signal.pause()
+    os.read(reading, 1)
+
+
 def barrier(text):
     reading, writing = os.pipe()
     say(text, [writing, writing, writing])
@@ -47,7 +58,8 @@ def barrier(text):
     os.read(reading, 1)  # the end
 
 
-WAYS = {"self": say, "child": lambda text: in_child(lambda: say(text)), "orphan": orphan, "barrier": barrier}
+WAYS = {"self": say, "child": lambda text: in_child(lambda: say(text)), "orphan": orphan,
+        "fallen": fallen, "barrier": barrier}
 
 print("begins", flush=True)
 with open(sys.argv[1]) as lines:
