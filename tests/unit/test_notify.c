@@ -1,5 +1,8 @@
-/* What sd_notify(3) sends, taken apart. */
+/* What sd_notify(3) sends, taken apart; a worker's socket. */
 #include "primary/notify.h"
+
+#include "primary/cluster.h"
+#include "primary/worker.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -8,6 +11,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -159,6 +166,67 @@ static void test_any_bytes(void **state)
 	}
 }
 
+static int send_to(const char *variable, const char *text)
+{
+	static const char begin[] = "NOTIFY_SOCKET=@";
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	size_t name = strlen(variable) - strlen(begin);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
+
+	assert_memory_equal(variable, begin, strlen(begin));
+	memcpy(to.sun_path + 1, variable + strlen(begin), name);
+	err = sendto(fd, text, strlen(text), 0, (struct sockaddr *)&to,
+		     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + name)) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+static void test_a_socket_each(void **state)
+{
+	struct cluster c = {.settings.uid = -1};
+	struct umbel_worker one = {.cluster = &c, .notify.fd = -1}, other = one;
+	char variables[2][NOTIFY_VARIABLE];
+
+	assert_int_equal(notify_open(&one, variables[0]), 0);
+	assert_int_equal(notify_open(&other, variables[1]), 0);
+	assert_string_not_equal(variables[0], variables[1]);
+	assert_int_equal(send_to(variables[0], "STATUS=one"), 0);
+	assert_int_equal(send_to(variables[1], "STATUS=other"), 0);
+	notify_read(&one);
+	notify_read(&other);
+	assert_string_equal(one.status, "one");
+	assert_string_equal(other.status, "other");
+	notify_close(&one);
+	assert_int_equal(one.notify.fd, -1);
+	assert_int_equal(send_to(variables[0], "STATUS=late"), -ECONNREFUSED);
+	assert_int_equal(send_to(variables[1], "STATUS="), 0);
+	notify_read(&other);
+	assert_null(other.status);
+	notify_close(&other);
+	free(one.status);
+}
+
+static void test_out_of_descriptors(void **state)
+{
+	struct cluster c = {.settings.uid = -1};
+	struct umbel_worker w = {.cluster = &c, .notify.fd = -1};
+	char variable[NOTIFY_VARIABLE] = "";
+	int lowest = dup(0);
+	struct rlimit before, none;
+
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = (struct rlimit){(rlim_t)lowest, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(notify_open(&w, variable), -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &before);
+	assert_int_equal(w.notify.fd, -1);
+	assert_string_equal(variable, "");
+	assert_false(notify_begin(&w));
+	notify_read(&w);
+	notify_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +235,8 @@ int main(void)
 	    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_cut_of_no_characters),
 	    cmocka_unit_test(test_any_bytes),
+	    cmocka_unit_test(test_a_socket_each),
+	    cmocka_unit_test(test_out_of_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
