@@ -73,8 +73,29 @@ static void on_timer(uv_timer_t *timer)
 	sides_check_order(s);
 }
 
+/* Mostly it is about to close it. It may listen again, and says so then; if it does not, closed.c sees that. */
+static void on_shut_by_program(struct side *side)
+{
+	side->times_shut++;
+	listener_watch_shut(&side->listener, NULL);
+	side->listens = false;
+	group_remove(&side->share->sides.group, &side->member);
+}
+
+/* What a program has shut down is not ours to listen on again. */
+static void leave_out_shut(struct share *s)
+{
+	struct side *side;
+	struct diag_queue q;
+
+	TAILQ_FOREACH (side, &s->sides.list, link)
+		if (side->is_program && side->listens && diag_queue(side->listener.fd, &q) == 0 && q.is_shut)
+			on_shut_by_program(side);
+}
+
 static void rebuild(struct share *s)
 {
+	leave_out_shut(s);
 	s->sides.rebuilds_ms = uv_now(&s->cluster->loop);
 	steering_update(s);
 	uv_timer_start(&s->sides.timer, on_timer, SETTLE_MS, 0);
@@ -91,15 +112,6 @@ static void count_against_worker(struct side *side)
 			dialogue_breach(w, "it shuts its listening socket down again and again");
 			return;
 		}
-}
-
-/* Mostly it is about to close it. It may listen again, and says so then; if it does not, closed.c sees that. */
-static void on_shut_by_program(struct side *side)
-{
-	side->times_shut++;
-	listener_watch_shut(&side->listener, NULL);
-	side->listens = false;
-	group_remove(&side->share->sides.group, &side->member);
 }
 
 /* True: the order is known. */

@@ -28,6 +28,13 @@ static void pending_finish(struct pending *p)
 	refusals_free(p->refusals);
 }
 
+static void close_pending(struct share *s)
+{
+	for (unsigned i = 0; i < s->pending_count; i++)
+		pending_finish(&s->pending[i]);
+	s->pending_count = 0;
+}
+
 static void share_set_waiting(struct share *s, bool waiting)
 {
 	if (s->waiting != waiting)
@@ -99,9 +106,7 @@ void share_close(struct share *s)
 	TAILQ_REMOVE(&sharing->shares, s, link);
 	if (s->number >= 0)
 		sharing->numbers[s->number / 8] &= (uint8_t)~(1 << s->number % 8);
-	for (unsigned i = 0; i < s->pending_count; i++)
-		pending_finish(&s->pending[i]);
-	s->pending_count = 0;
+	close_pending(s);
 	chooser_close_parked(s);
 	sides_close(s);
 	listener_close(&s->listener, on_listener_closed);
@@ -301,6 +306,7 @@ static void wait_for_room(struct share *s)
 	int fd;
 
 	if (is_for_nobody(s) && s->sides.group.count > 0) {
+		close_pending(s);
 		while ((fd = listener_accept(&s->listener, true)) >= 0)
 			fd_close(&fd);
 		return; /* it is armed, or looks again */

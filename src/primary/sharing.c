@@ -205,6 +205,8 @@ void sharing_leave_all(struct cluster *c, struct umbel_worker *w)
 		if (seat < 0)
 			continue;
 		share_remove(s, (unsigned)seat);
+		if (s->seat_count > 0 && s->waiting && s->accept_alone)
+			share_dispatch(s); /* who is left takes nothing that is handed over: who waits for that sees an end */
 		if (s->seat_count > 0)
 			continue;
 		if (!cluster_expects_workers(c) && !sides_have_workers(s)) {
