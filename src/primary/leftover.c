@@ -28,7 +28,8 @@ static int collect(const struct umbel_worker *w, struct inodes *ret)
 	return err;
 }
 
-/* A worker could have given its socket to anybody: only who is of its user, has a filter and was not started by us. */
+/* A worker could have given its socket to anybody: only who is of its user (root's may have become another), has a
+ * filter and was not started by us. */
 static bool may_be_of(const struct umbel_worker *w, pid_t pid)
 {
 	const struct umbel_settings *s = &w->cluster->settings;
@@ -48,7 +49,7 @@ static bool may_be_of(const struct umbel_worker *w, pid_t pid)
 	}
 	if (f)
 		fclose(f);
-	return uid == wanted && seccomp == 2; /* SECCOMP_MODE_FILTER */
+	return (uid == wanted || wanted == 0) && seccomp == 2; /* SECCOMP_MODE_FILTER */
 }
 
 /* What was seen by number is looked at again when nobody else can have that number. */

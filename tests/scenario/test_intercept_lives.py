@@ -175,7 +175,7 @@ def test_ports_that_come_and_go(app, port, how):
     for pid in pids.values():
         os.kill(pid, signal.SIGUSR1)
     run.wait_for(r"\d+ has closed all", count=2, timeout=30)
-    assert descriptors(run.pid) < before + 80
+    assert descriptors(run.pid) < before + 160
     assert len(status(run)["listeners"]) < 40
     for pid in pids.values():
         os.kill(pid, signal.SIGUSR2)
