@@ -1,12 +1,15 @@
 /* Servers that know nothing of umbel and do something with their sockets later in their life. Each answers every
  * request with its pid.
  *
- *     lives early PORT FILE        binds, and listens when FILE is there
- *     lives quits PORT PORT2       at SIGUSR1 closes the first and shuts the second down; at SIGUSR2 listens on that again
- *     lives ports HOW PORT COUNT   at SIGUSR1 binds ("listen": and listens on) so many addresses, 127.1.0.1 and so on, and
- *                                  closes each; at SIGUSR2 serves on 127.0.0.1
- *     lives background PORT        listens, and goes on in the background, in a session of its own
- *     lives intrudes PORT OTHER    tries to listen on OTHER, too, with sockets that it has bound to PORT or failed to */
+ *     lives early PORT FILE [PORT2] binds, and listens when FILE is there; on PORT2 at once
+ *     lives quits PORT PORT2        at SIGUSR1 closes the first and shuts the second down; at SIGUSR2 listens on
+ *                                   that again, and so on
+ *     lives ports HOW PORT COUNT    at SIGUSR1 binds ("listen": and listens on) so many addresses, 127.1.0.2 and
+ *                                   so on, and closes each; at SIGUSR2 serves on 127.0.0.1
+ *     lives background PORT [late]  listens, and goes on in the background, in a session of its own; late: and
+ *                                   listens only there
+ *     lives intrudes PORT OTHER     tries to listen on OTHER, too, with sockets that it has bound to PORT, or has
+ *                                   failed to */
 #include "plain.h"
 
 #include <net/if.h>
@@ -57,6 +60,8 @@ static void early(char **args)
 	int listener = plain_socket("0.0.0.0", SOCK_STREAM, 0);
 
 	plain_bind(listener, "0.0.0.0", args[0]);
+	if (args[2])
+		plain_listener("0.0.0.0", args[2]);
 	say("has bound");
 	while (access(args[1], F_OK) < 0)
 		usleep(10000);
@@ -97,10 +102,15 @@ static void quits(char **args)
 	if (shutdown(second, SHUT_RDWR) < 0)
 		plain_fail("shutdown");
 	say("listens no more");
-	wait_for(&set, SIGUSR2);
-	plain_listen(second);
-	say("listens again");
-	serve(second);
+	for (;;) {
+		wait_for(&set, SIGUSR2);
+		plain_listen(second);
+		say("listens again");
+		serve_until(&set, SIGUSR1, second, -1);
+		if (shutdown(second, SHUT_RDWR) < 0)
+			plain_fail("shutdown");
+		say("listens no more");
+	}
 }
 
 static void ports(char **args)
@@ -128,7 +138,8 @@ static void ports(char **args)
 
 static void background(char **args)
 {
-	int listener = plain_listener("0.0.0.0", args[0]), ready[2];
+	bool is_late = args[1] != NULL;
+	int listener = is_late ? -1 : plain_listener("0.0.0.0", args[0]), ready[2];
 	char byte;
 
 	if (pipe(ready) < 0)
@@ -137,11 +148,13 @@ static void background(char **args)
 		close(ready[1]);
 		_exit(read(ready[0], &byte, 1) != 1);
 	}
-	self = getpid();
 	setsid();
 	if (write(ready[1], "", 1) < 0)
 		plain_fail("write");
-	serve(listener);
+	while (is_late && getppid() == self)
+		usleep(1000);
+	self = getpid();
+	serve(is_late ? plain_listener("0.0.0.0", args[0]) : listener);
 }
 
 /* What the kernel knows of it: whose it is decides which groups it may join. */
@@ -203,14 +216,15 @@ static const struct mode {
 	int args;
 	void (*run)(char **args);
 } modes[] = {
-    {"early", 2, early}, {"quits", 2, quits}, {"ports", 3, ports}, {"background", 1, background}, {"intrudes", 2, intrudes},
+    {"early", 2, early},           {"quits", 2, quits},       {"ports", 3, ports},
+    {"background", 1, background}, {"intrudes", 2, intrudes},
 };
 
 int main(int argc, char **argv)
 {
 	self = getpid();
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(*modes); i++)
-		if (strcmp(argv[1], modes[i].name) == 0 && argc == modes[i].args + 2)
+		if (strcmp(argv[1], modes[i].name) == 0 && argc >= modes[i].args + 2)
 			modes[i].run(argv + 2);
 	fprintf(stderr, "usage: lives MODE ARGUMENTS\n");
 	return 2;
