@@ -188,9 +188,9 @@ def test_a_url_of_a_c_program(umbel, port):
 
 
 def test_a_url_that_nobody_answers(umbel, port, other_port):
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "1s", "--ready-url",
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", f"{2 * SLOW}s", "--ready-url",
                 f"http://127.0.0.1:{other_port}/", "--", "node", "app.js", port)
-    run.wait_for("not ready in time", timeout=20)
+    run.wait_for("not ready in time", timeout=30)
     said = rf"exited with 1: umbel: probe http://127.0.0.1:{other_port}/: Connection refused"
     run.wait_for(rf"the last one ({said}|has not ended)$", 20)  # one may run just then
 
