@@ -33,6 +33,10 @@ def address_of(pid):
     return b"\0" + dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)[b"NOTIFY_SOCKET"][1:]
 
 
+def wait_for_control(run):
+    wait_until(lambda: verb(run, "status", "app").returncode == 0, "the app to answer")
+
+
 def statuses(run):
     return {w["pid"]: w["status"] for w in status(run)["workers"]}
 
@@ -127,6 +131,7 @@ def test_the_sender_is_gone(umbel, user):
     run = umbel("-n", 20, "--name", "app", "--share", "none", "--wait-ready", *([] if user == "ours" else
                 ["--user", user]), "--", SAYS, "READY=1")
     run.wait_for(r"^\[\d+\] begins$", count=20, timeout=30)
+    wait_for_control(run)
     assert {w["state"] for w in status(run)["workers"]} == {"starting"}
     say_unseen(run, "T")
     wait_until(lambda: {w["state"] for w in status(run)["workers"]} == {"ready"}, "all to be ready")
@@ -138,6 +143,7 @@ def test_the_worker_is_gone(umbel, code):
     run = umbel("-n", 1, "--name", "app", "--share", "none", "--min-uptime", "1h", "--", SAYS,
                 "STOPPING=1", code)
     run.wait_for(r"^\[1\] begins$", timeout=20)
+    wait_for_control(run)
     pid = run.slots()[1]
     say_unseen(run, "Z")
     wait_until(lambda: exits(run, pid), "it to be reaped")
@@ -147,6 +153,7 @@ def test_the_worker_is_gone(umbel, code):
 def test_whose_socket_it_is_decides(umbel):
     """Not who sends: a process that has another worker's variable speaks for that one."""
     run = umbel("-n", 2, "--name", "app", "--share", "none", "--", "sleep", 600)
+    wait_for_control(run)
     wait_until(lambda: len(run.slots()) == 2, "both to be started")
     one, other = run.slots().values()
     say(b"STATUS=one", address_of(one))
@@ -188,6 +195,7 @@ def test_who_became_another_user_is_heard(speaker):
 def test_the_socket_ends_with_the_worker(umbel):
     run = umbel("-n", 1, "--name", "app", "--share", "none", "--", "sleep", 600)
     wait_until(run.slots, "it to be started")
+    wait_for_control(run)
     before = len(os.listdir(f"/proc/{run.pid}/fd"))
     for _ in range(3):
         pid = run.slots()[1]
@@ -213,10 +221,11 @@ def test_without_a_socket(umbel):
 def test_a_spare(umbel, port):
     run = umbel("-n", 1, "--name", "app", "--spares", 1, "--listen", f"tcp://127.0.0.1:{port}", "--", "python3", "-c",
                 SPARE)
+    wait_for_control(run)
     wait_until(lambda: [s["state"] for s in status(run)["spares"]] == ["held"], "a spare to be held", 20)
     (spare,) = [s["pid"] for s in status(run)["spares"]]
     first = run.slots()[1]
-    assert statuses(run)[first] == str(first)
+    wait_until(lambda: statuses(run)[first] == str(first), "the first one to be heard")
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: statuses(run).get(spare) == str(spare), "it to step in", 20)
     say(b"STATUS=serves", address_of(spare))
