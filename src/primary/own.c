@@ -291,6 +291,47 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 	return err ? err : adopt(own, s, &own->fd);
 }
 
+/* As bind(2) left it here: bound, with SO_REUSEPORT. */
+static int look_again(struct own *own)
+{
+	socklen_t len = sizeof(own->name);
+
+	if (option(own->fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP || is_elsewhere(own->fd) ||
+	    option(own->fd, SOL_SOCKET, SO_REUSEPORT) != 1 || option(own->fd, SOL_SOCKET, SO_ACCEPTCONN) != 0)
+		return -ENOTSUP;
+	if (getsockname(own->fd, (struct sockaddr *)&own->name, &len) < 0)
+		return -errno;
+	own->name_length = len;
+	own->ipv6_only = option(own->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
+	return address_from_socket(&own->name, len, &own->address);
+}
+
+int own_take_again(struct umbel_worker *w, const struct trap_call *call, struct side **ret)
+{
+	struct own own = {.worker = w, .at = call->fd};
+	struct share *s = NULL;
+	int err = trap_caller(call->thread, &own.caller);
+
+	own.fd = err ? err : trap_copy_fd(own.caller.thread, own.caller.process, own.at);
+	err = own.fd < 0 ? own.fd : look_again(&own);
+	if (!err && !admission_is_shared(&w->cluster->settings, &own.address))
+		err = -ENOTSUP;
+	err = err ? err : own_find_or_open(&own, &s);
+	if (!err && (s->form != SHARE_GROUP || owner_of(own.fd) != owner_of(s->listener.fd)))
+		err = -ENOTSUP;
+	if (!err) {
+		bool nonblocking = fd_is_nonblocking(own.fd);
+
+		err = sides_adopt(s, w, own.fd, ret);
+		if (!err)
+			fd_set_nonblocking(fd_steal(&own.fd), nonblocking);
+	}
+	if (err && s)
+		own_forget(s);
+	own_finish(&own);
+	return err;
+}
+
 int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call)
 {
 	int err = put_in_place(own, s->listener.fd, notify, call);
