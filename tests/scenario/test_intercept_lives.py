@@ -175,6 +175,21 @@ def test_all_close_at_once(app, port, other_port):
     check_all_close(run, pids, [port, other_port])
 
 
+def test_all_listen_again(app, port, other_port):
+    """After all had shut down: whoever comes later can bind there, too."""
+    run, pids = app(LIVES, "quits", port, other_port, workers=2)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: is_refused(other_port), "clients to be refused", 10)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGUSR2)
+        run.wait_for(rf"{pid} listens again")
+    wait_until(lambda: len(steered_to(run, other_port)) == 2, "both to be steered to again")
+    os.kill(pids[1], signal.SIGKILL)
+    wait_until(lambda: run.slots().get(1) not in (None, pids[1]), "a successor")
+    wait_until(lambda: len(steered_to(run, other_port)) == 2, "the successor to be steered to")
+
+
 def test_one_shuts_down_and_listens_again(app, port, other_port):
     """The other has all meanwhile."""
     run, pids = app(LIVES, "quits", port, other_port, workers=2)
