@@ -16,6 +16,7 @@ from reload import PM2, command, end_pm2, install_pm2
 
 TESTS = BENCH.parent / "tests" / "programs"
 WAIT_SECONDS = 30
+SETTLE_SECONDS = 0.3
 PM2_MIN_UPTIME = 1.2  # of what dies sooner PM2 gives up after a while
 
 # It asks nobody for its name, as http.server's own class for a command line does.
@@ -97,6 +98,29 @@ def boot(words):
             program.kill()
 
 
+def listens(port):
+    """Without a connection, which would be a first one."""
+    return any(row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "0A"
+               for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:])
+
+
+def first_answer(words):
+    """Of the program alone, which has listened for a while: what a spare cannot do faster."""
+    port = free_port()
+    with subprocess.Popen([*map(str, words), str(port)], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as program:
+        try:
+            begun = time.perf_counter()
+            while not listens(port):
+                if time.perf_counter() - begun > WAIT_SECONDS:
+                    raise Failed(f"nobody listens on port {port}")
+                time.sleep(0.01)
+            select.select([], [], [], SETTLE_SECONDS)
+            return until_served(port, time.perf_counter())[0]
+        finally:
+            program.kill()
+
+
 def umbel(servers, words, spares):
     port, times = free_port(), [0]
     server = servers.start(UMBEL, "run", "-n", 1, "--spares", spares, "--", *words, port, ready=1, port=port)
@@ -147,15 +171,17 @@ def pm2(words):
 def rows_of(name, words, limit, plan, with_pm2):
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(Servers())
-        sides = {"spare": umbel(servers, words, 1), "none": umbel(servers, words, 0), "boot": lambda: boot(words)}
+        sides = {"spare": umbel(servers, words, 1), "none": umbel(servers, words, 0), "boot": lambda: boot(words),
+                 "first": lambda: first_answer(words)}
         if with_pm2:
             sides["pm2"] = stack.enter_context(pm2(words))
         for side in sides.values():
             side()  # the first one finds nothing in any cache
         taken = [{side: f() for side, f in sides.items()} for _ in range(plan.crashes)]
-    spare, none, own = ([round_of[side] for round_of in taken] for side in ("spare", "none", "boot"))
+    spare, none, own, first = ([round_of[side] for round_of in taken] for side in ("spare", "none", "boot", "first"))
     rows = [
         Row(f"crash to served again, {name}, a spare : its own boot", "ms", spare, own, limit, of="umbel"),
+        Row(f"crash to served again, {name}, a spare : its own first answer", "ms", spare, first),
         Row(f"crash to served again, {name}, no spare : its own boot", "ms", none, own, 10, of="difference"),
     ]
     if with_pm2:
