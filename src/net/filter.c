@@ -51,18 +51,18 @@ static int read_back(int fd, struct filter *ret)
 	return 0;
 }
 
-/* libseccomp asks the kernel too, and says the same whatever the answer was. */
-static int is_possible(void)
+/* Whether it is forbidden. What the kernel cannot do libseccomp finds out too, but it says the same of both. */
+static int is_allowed(void)
 {
 	const uint32_t action = SECCOMP_RET_USER_NOTIF;
 
-	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 ? -errno : 0;
+	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 && errno == EPERM ? -EPERM : 0;
 }
 
 int filter_build(struct filter *ret)
 {
 	scmp_filter_ctx ctx;
-	int fd = -1, err = is_possible();
+	int fd = -1, err = is_allowed();
 
 	if (err)
 		return err;

@@ -295,11 +295,13 @@ static void test_thread_with_own_descriptors(void **state)
 	assert_int_equal(trap_look_at_fd(other.id, fds[0], &its), 0);
 	assert_true(!its.cloexec && its.copies == 1);
 	fds[2] = trap_copy_fd(other.id, getpid(), fds[0]);
+	end_other();
+	if (fds[2] == -ENOSYS)
+		skip_because("pidfd_getfd", ENOSYS); /* under valgrind */
 	if (fds[2] >= 0)
 		assert_int_equal(type_of(fds[2]), SOCK_DGRAM);
 	else
 		assert_int_equal(fds[2], -EPERM); /* Linux 6.8 */
-	end_other();
 }
 
 /* As a kernel that can be asked for processes only. */
