@@ -173,14 +173,13 @@ static void print_listener(const json_t *listener, const json_t *workers)
 /* What all listeners have; if they differ, or there is none: of those to come. */
 static const char *policy_of(const json_t *status)
 {
-	const json_t *listeners = json_object_get(status, "listeners"), *each;
-	const char *first = text(json_array_get(listeners, 0), "policy");
+	const json_t *listeners = json_object_get(status, "listeners"), *first = json_array_get(listeners, 0), *each;
 	size_t i;
 
 	json_array_foreach (listeners, i, each)
-		if (strcmp(text(each, "policy"), first) != 0)
+		if (!json_equal(json_object_get(each, "policy"), json_object_get(first, "policy")))
 			return text(status, "policy");
-	return json_array_size(listeners) > 0 ? first : text(status, "policy");
+	return text(first ? first : status, "policy");
 }
 
 static void print_status(const json_t *status)
