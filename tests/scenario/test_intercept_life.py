@@ -76,7 +76,7 @@ def test_one_that_hands_over_is_named(app, port):
     refused = verb(run, "policy", "app", "least")
     assert refused.returncode == 1 and "accept by themselves, so that nothing can be handed over" in refused.stderr
     shown = verb(run, "status", "app").stdout
-    assert ", policy spread, umbel" in shown.splitlines()[0]  # not rr, which nobody has
+    assert ", policy spread, umbel 0." in shown.splitlines()[0]  # not rr, which nobody has
     for slot, pid in pids.items():  # nobody counts what it accepts
         assert re.search(rf"^ +{slot} +{pid} +- +- +\d+ +- +-  steered$", shown, re.M), shown
         assert re.search(rf"^ +{slot} +{pid}  ready .* 0 +- +0  -$", shown, re.M), shown
