@@ -181,7 +181,7 @@ def rows_of(name, words, limit, plan, with_pm2):
     spare, none, own, first = ([round_of[side] for round_of in taken] for side in ("spare", "none", "boot", "first"))
     rows = [
         Row(f"crash to served again, {name}, a spare : its own boot", "ms", spare, own, limit, of="umbel"),
-        Row(f"crash to served again, {name}, a spare : its own first answer", "ms", spare, first),
+        Row(f"crash to served again, {name}, a spare : its first answer", "ms", spare, first),
         Row(f"crash to served again, {name}, no spare : its own boot", "ms", none, own, 10, of="difference"),
     ]
     if with_pm2:

@@ -15,7 +15,7 @@ LINE = re.compile(rf"^(?P<name>\S.* : \S.*?)  +{FIGURE} +{FIGURE} +(\d+\.\d+)(?:
 # How many lines each row has, two of policies-c without nginx.
 ROWS = {"handoff-c": 3, "handoff-node": 2, "syscalls": 2, "burn": 3, "tutorial": 4, "messages": 1,
         "policies-c": 7, "policies-node": 11, "steering": 2, "syscalls-steered": 2,
-        "filter": 1, "syscalls-intercepted": 4, "slow": 2, "crash": 6}
+        "filter": 1, "syscalls-intercepted": 4, "slow": 2, "crash": 9}
 
 
 def bench(environment, *args):
