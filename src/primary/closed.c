@@ -6,7 +6,6 @@
 #include "primary/sides.h"
 #include "primary/worker.h"
 
-
 enum {
 	LOOK_MS = 1000,
 	PATIENCE = 2,   /* looks at which as many wait as before, or more */

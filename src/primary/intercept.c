@@ -248,7 +248,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 
 	if (trap_caller(call->thread, &caller) == 0 && stat_fd(call->thread, call->fd, &st))
 		s = find_listening(w, &st, &side);
-	if (!s && !w->is_spare && !w->asked && own_take_again(w, call, &side) == 0)
+	if (!s && !w->is_spare && !w->asked && own_take_again(w, x->notify, call, &side) == 0)
 		s = side->share;
 	if (!trap_is_valid(x->notify, call->id))
 		return;

@@ -236,18 +236,23 @@ static int serve_at_once(struct own *own, struct share *s)
 	return err;
 }
 
+static int make_side(struct own *own, struct share *s, int *fd, struct side **ret)
+{
+	bool nonblocking = fd_is_nonblocking(*fd);
+	int err = sides_adopt(s, own->worker, *fd, ret);
+
+	if (!err) /* the loop has changed it, and it is the program's too */
+		fd_set_nonblocking(fd_steal(fd), nonblocking);
+	return err;
+}
+
 static int adopt(struct own *own, struct share *s, int *fd)
 {
-	bool nonblocking = fd_is_nonblocking(*fd), udp = s->listener.address.kind == ADDRESS_UDP;
 	struct side *side;
-	int err = sides_adopt(s, own->worker, *fd, &side);
+	int err = make_side(own, s, fd, &side);
 
-	if (err)
+	if (err || s->listener.address.kind != ADDRESS_UDP)
 		return err;
-	*fd = -1;
-	fd_set_nonblocking(side->listener.fd, nonblocking); /* the loop has changed it, and it is the program's too */
-	if (!udp)
-		return 0;
 	err = sides_listen(side);
 	return err ? err : serve_at_once(own, s);
 }
@@ -306,7 +311,7 @@ static int look_again(struct own *own)
 	return address_from_socket(&own->name, len, &own->address);
 }
 
-int own_take_again(struct umbel_worker *w, const struct trap_call *call, struct side **ret)
+int own_take_again(struct umbel_worker *w, int notify, const struct trap_call *call, struct side **ret)
 {
 	struct own own = {.worker = w, .at = call->fd};
 	struct share *s = NULL;
@@ -314,18 +319,14 @@ int own_take_again(struct umbel_worker *w, const struct trap_call *call, struct 
 
 	own.fd = err ? err : trap_copy_fd(own.caller.thread, own.caller.process, own.at);
 	err = own.fd < 0 ? own.fd : look_again(&own);
+	if (!err && !trap_is_valid(notify, call->id))
+		err = -ENOENT; /* what was read may be another's */
 	if (!err && !admission_is_shared(&w->cluster->settings, &own.address))
 		err = -ENOTSUP;
 	err = err ? err : own_find_or_open(&own, &s);
 	if (!err && (s->form != SHARE_GROUP || owner_of(own.fd) != owner_of(s->listener.fd)))
 		err = -ENOTSUP;
-	if (!err) {
-		bool nonblocking = fd_is_nonblocking(own.fd);
-
-		err = sides_adopt(s, w, own.fd, ret);
-		if (!err)
-			fd_set_nonblocking(fd_steal(&own.fd), nonblocking);
-	}
+	err = err ? err : make_side(&own, s, &own.fd, ret);
 	if (err && s)
 		own_forget(s);
 	own_finish(&own);

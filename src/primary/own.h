@@ -36,7 +36,7 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 
 /* listen(2) of one that was a side until all of its address had shut theirs down, and nobody had it any more: it is one
  * again. 0; or -errno: it is not. */
-int own_take_again(struct umbel_worker *w, const struct trap_call *call, struct side **ret);
+int own_take_again(struct umbel_worker *w, int notify, const struct trap_call *call, struct side **ret);
 int own_lend(struct own *own, struct share *s, int notify, const struct trap_call *call); /* the share's only one */
 void own_give(struct share *s, uid_t uid); /* it was just opened: all its sockets are to be that user's */
 void own_forget(struct share *s); /* it was opened for nothing */
