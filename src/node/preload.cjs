@@ -1,12 +1,14 @@
 'use strict';
 // Runs in each Node worker before the program (the primary adds `--require` of this file to
-// NODE_OPTIONS), for three things that Node's own messages leave out:
+// NODE_OPTIONS), for four things that Node's own messages leave out:
 // - its keep-alive connections end without a cut: once draining begins each response says
 //   `Connection: close`. Node alone closes idle connections in the moment it is told to leave, and
 //   the request that is on its way then is lost;
 // - a socket that it binds itself (`exclusive`, `reusePort`) makes it ready too: the primary is told
 //   as Node tells it of the others;
-// - how many connections it has of those that it was handed: while the primary asks for that (policy least).
+// - how many connections it has of those that it was handed: while the primary asks for that (policy least);
+// - a spare answers one request to itself while it is held: Node compiles what it runs for the first
+//   time, and a first answer takes ten milliseconds, where a second takes one.
 // The program must not notice: nothing here throws, keeps the process alive, or costs anything
 // before it is asked. Not for leaving itself: that is Node's own `act: disconnect`, which follows.
 
@@ -199,20 +201,54 @@ function count(isWanted) {
 	}
 }
 
+// ---- a spare ----
+
+let hasHttp = false; // it has asked for an address for an HTTP server
+
+// Those who watch all requests would see one that nobody made.
+function isWatched() {
+	const { channel } = require('diagnostics_channel');
+	const names = ['http.server.request.start', 'http.server.response.finish', 'net.client.socket'];
+	if (!isCounting)
+		names.push('net.server.socket');
+	return names.some((name) => channel(name).hasSubscribers);
+}
+
+// With a server and a client of our own, over a socket without a file that is open for that long.
+function warm() {
+	if (isWatched())
+		return;
+	const net = require('net');
+	const { emit } = require('events').prototype;
+	const path = `\0umbel-${process.pid}`;
+	const answer = (first, response) => (response || first.resume()).end();
+	const server = (hasHttp ? require('http') : net).createServer(answer);
+	server.emit = emit; // not http.Server's, which tracers replace
+	server.on('error', () => {});
+	asked.add(server);
+	server.listen({ path, exclusive: true }, quietly(() => {
+		const client = net.connect(path);
+		client.on('error', () => {}).on('close', quietly(() => server.close())).unref().resume();
+		client.write('GET / HTTP/1.1\r\nHost: spare\r\nConnection: close\r\n\r\n');
+	})).unref();
+}
+
 // ---- sockets of its own ----
+
+const asked = new WeakSet(); // servers whose address Node has asked for
 
 // Node asks the primary for every socket but those, through this one function.
 function tellOwnSockets() {
 	const cluster = require('cluster');
 	const net = require('net');
 	const dgram = require('dgram');
-	const asked = new WeakSet();
 	const { _getServer } = cluster;
 	const { _listen2 } = net.Server.prototype;
 	const { bind } = dgram.Socket.prototype;
 
 	cluster._getServer = function (server, ...rest) {
 		asked.add(server);
+		hasHttp = hasHttp || typeof server.closeIdleConnections === 'function';
 		return _getServer.call(this, server, ...rest);
 	};
 	// The last step of each listen(), whoever bound the socket.
@@ -256,6 +292,8 @@ quietly(() => {
 			drain();
 		else if (message && message.cmd === 'NODE_UMBEL_COUNT')
 			count(message.on === true);
+		else if (message && message.cmd === 'NODE_UMBEL_WARM')
+			warm();
 	}));
 	say({ cmd: 'NODE_UMBEL_PRELOAD', node: parseInt(process.versions.node) });
 	quietly(tellOwnSockets)();

@@ -7,6 +7,7 @@
 #include "primary/limits.h"
 #include "primary/ready.h"
 #include "primary/worker.h"
+#include "wire/node.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -228,6 +229,8 @@ void spares_worker_held(struct umbel_worker *w)
 	w->held_ms = worker_now_ms();
 	worker_no_deadline(w, DEADLINE_READY);
 	cluster_note(w->cluster, 0, "spare", "pid %d is held", (int)w->pid);
+	if (w->has_preload)
+		dialogue_send(w, NODE_WARM_TEXT, strlen(NODE_WARM_TEXT), -1, 0);
 	spares_update(w->cluster);
 }
 

@@ -105,6 +105,7 @@ void node_message_finish(struct node_message *m);
 #define NODE_NACK_TEXT "{\"cmd\":\"NODE_HANDLE_NACK\"}"
 #define NODE_DRAIN_TEXT "{\"cmd\":\"NODE_UMBEL_DRAIN\"}" /* primary to Node worker: mark your responses */
 #define NODE_COUNT_TEXT "{\"cmd\":\"NODE_UMBEL_COUNT\",\"on\":true}" /* the same: count connections */
+#define NODE_WARM_TEXT "{\"cmd\":\"NODE_UMBEL_WARM\"}" /* the same, a spare: answer a request to yourself */
 #define NODE_COUNT_NO_MORE_TEXT "{\"cmd\":\"NODE_UMBEL_COUNT\",\"on\":false}"
 
 struct node_sockname {

@@ -29,6 +29,7 @@ static const struct {
      0, NODE_LINE_INTERNAL, true, "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\"}"},
     {"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}", -EINVAL, 0, false, NULL},
     {NODE_DRAIN_TEXT, 0, NODE_LINE_INTERNAL, false, NULL},
+    {NODE_WARM_TEXT, 0, NODE_LINE_INTERNAL, false, NULL},
     {"{\"cmd\":\"NODE_UMBEL_PRELOAD\"}", 0, NODE_LINE_INTERNAL, false, NULL},
     {"\"ready\"", 0, NODE_LINE_USER, false, NULL},
     {"{\"cmd\":\"NODE_\"}", 0, NODE_LINE_USER, false, NULL},
@@ -267,6 +268,7 @@ static void test_own_messages(void **state)
 	    {"{\"cmd\":\"NODE_UMBEL_SLOT\",\"slot\":1}", NODE_UMBEL_SLOT, false},
 	    /* A worker has nothing to say with these, and names are whole. */
 	    {NODE_DRAIN_TEXT, NODE_UNKNOWN, false},
+    {NODE_WARM_TEXT, NODE_UNKNOWN, false},
 	    {NODE_COUNT_TEXT, NODE_UNKNOWN, false},
 	    {NODE_COUNT_NO_MORE_TEXT, NODE_UNKNOWN, false},
 	    {"{\"cmd\":\"NODE_UMBEL_DRAINE\"}", NODE_UNKNOWN, false},
