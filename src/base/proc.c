@@ -1,10 +1,19 @@
 #include "base/proc.h"
 
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
 
 uint64_t proc_resident_bytes(pid_t pid)
 {
@@ -117,4 +126,42 @@ uint64_t proc_oom_kills_at(const char *proc_dir, const char *cgroup_dir)
 uint64_t proc_oom_kills(void)
 {
 	return proc_oom_kills_at("/proc/self", "/sys/fs/cgroup");
+}
+
+static int copy_from(pid_t pid, unsigned flags, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, flags), copy;
+
+	if (pidfd < 0)
+		return -errno;
+	copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (copy < 0)
+		copy = -errno;
+	fd_close(&pidfd);
+	return copy;
+}
+
+static bool is_same(pid_t thread, int fd, int copy)
+{
+	struct stat its, ours;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
+	return stat(path, &its) == 0 && fstat(copy, &ours) == 0 && its.st_ino == ours.st_ino &&
+	       its.st_dev == ours.st_dev;
+}
+
+/* Before Linux 6.9 only the process can be asked, and that is its first thread: it may have ended, or have other
+ * descriptors than the one that calls (unshare(2)). */
+int proc_copy_fd(pid_t thread, pid_t process, int fd)
+{
+	int copy = copy_from(thread, thread == process ? 0 : PIDFD_THREAD, fd);
+
+	if (copy != -EINVAL || thread == process)
+		return copy;
+	copy = copy_from(process, 0, fd);
+	if (copy >= 0 && is_same(thread, fd, copy))
+		return copy;
+	fd_close(&copy);
+	return -EPERM;
 }

@@ -13,6 +13,11 @@ bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group); /* false: ther
 /* Whether a child of this process runs a program of its own by now. False also where that is ours. */
 bool proc_has_executed(pid_t child);
 
+/* A copy of a thread's descriptor, close-on-exec, or -errno: -EPERM (a container's filter, the program is not dumpable,
+ * or the kernel, before 6.9, gives only those of the first thread), -EBADF, -ESRCH. The thread's, because its process
+ * may have no first thread any more, or another table of descriptors. */
+int proc_copy_fd(pid_t thread, pid_t process, int fd);
+
 /* How often the kernel has killed for memory in the cgroup of this process and below it (v2,
  * memory.events). Its workers are in the same one. */
 uint64_t proc_oom_kills(void);

@@ -1,5 +1,6 @@
 #include "net/connections.h"
 
+#include "base/fd.h"
 #include "base/proc.h"
 #include "net/diag.h"
 
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -50,31 +53,33 @@ bool connection_is_idle(const struct connection *c)
 
 /* ---- inodes ---- */
 
-static int add(struct inodes *i, uint64_t inode)
+static int add(struct inodes *i, const struct inode *one)
 {
 	if (i->count == i->room) {
 		size_t room = i->room ? 2 * i->room : 64;
-		uint64_t *list = realloc(i->list, room * sizeof(*list));
+		struct inode *list = realloc(i->list, room * sizeof(*list));
 
 		if (!list)
 			return -ENOMEM;
 		i->list = list;
 		i->room = room;
 	}
-	i->list[i->count++] = inode;
+	i->list[i->count++] = *one;
 	return 0;
 }
 
 static int compare_inodes(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
+	const struct inode *x = a, *y = b;
 
-	return (*x > *y) - (*x < *y);
+	return (x->number > y->number) - (x->number < y->number);
 }
 
-static bool has(const struct inodes *i, uint64_t inode)
+static struct inode *find(const struct inodes *i, uint64_t number)
 {
-	return i->count && bsearch(&inode, i->list, i->count, sizeof(inode), compare_inodes);
+	struct inode key = {.number = number};
+
+	return i->count ? bsearch(&key, i->list, i->count, sizeof(key), compare_inodes) : NULL;
 }
 
 void inodes_finish(struct inodes *i)
@@ -83,10 +88,11 @@ void inodes_finish(struct inodes *i)
 	*i = (struct inodes){0};
 }
 
-static int add_sockets_of_thread(pid_t thread, struct inodes *ret)
+static int add_sockets_of_thread(pid_t thread, pid_t process, struct inodes *ret)
 {
+	struct inode one = {.thread = thread, .process = process};
 	char path[64], target[64];
-	unsigned long long inode;
+	unsigned long long number;
 	DIR *dir;
 	int err = 0;
 
@@ -98,8 +104,11 @@ static int add_sockets_of_thread(pid_t thread, struct inodes *ret)
 		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
 
 		target[n > 0 ? n : 0] = '\0';
-		if (sscanf(target, "socket:[%llu]", &inode) == 1)
-			err = add(ret, inode);
+		if (sscanf(target, "socket:[%llu]", &number) != 1)
+			continue;
+		one.number = number;
+		one.fd = atoi(e->d_name);
+		err = add(ret, &one);
 	}
 	closedir(dir);
 	return err;
@@ -113,7 +122,7 @@ static int add_sockets(pid_t pid, struct inodes *ret)
 	pid_t last = pid, thread;
 	char path[64];
 	DIR *dir;
-	int err = add_sockets_of_thread(pid, ret);
+	int err = add_sockets_of_thread(pid, pid, ret);
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = err ? NULL : opendir(path);
@@ -124,7 +133,7 @@ static int add_sockets(pid_t pid, struct inodes *ret)
 		order = thread > 0 && thread != pid ? syscall(SYS_kcmp, last, thread, KCMP_FILES, 0, 0) : 0;
 		if (order == 0 || (order < 0 && ret->count > before))
 			continue;
-		err = add_sockets_of_thread(thread, ret);
+		err = add_sockets_of_thread(thread, pid, ret);
 		last = thread;
 	}
 	if (dir)
@@ -136,21 +145,21 @@ bool inodes_have(const struct inodes *i, int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && has(i, st.st_ino);
+	return fstat(fd, &st) == 0 && find(i, st.st_ino);
 }
 
 int inodes_add_fd(struct inodes *i, int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) < 0 ? -errno : add(i, st.st_ino);
+	return fstat(fd, &st) < 0 ? -errno : add(i, &(struct inode){.number = st.st_ino, .fd = fd});
 }
 
 static bool have_common(const struct inodes *a, const struct inodes *b)
 {
 	for (size_t i = 0; i < a->count; i++)
 		for (size_t j = 0; j < b->count; j++)
-			if (a->list[i] == b->list[j])
+			if (a->list[i].number == b->list[j].number)
 				return true;
 	return false;
 }
@@ -272,7 +281,7 @@ int inodes_of_tree(pid_t root, struct inodes *ret)
 /* ---- connections ---- */
 
 struct look {
-	const struct inodes *of;
+	struct inodes *of;
 	struct connections seen;
 };
 
@@ -304,14 +313,17 @@ static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *messag
 			       .unacked = row->idiag_wqueue,
 			       .half_closed = row->idiag_state == BPF_TCP_CLOSE_WAIT};
 
-	if (!has(l->of, row->idiag_inode))
+	struct inode *found = find(l->of, row->idiag_inode);
+
+	if (!found)
 		return 0;
+	found->is_idle = read_info(message, &c) && connection_is_idle(&c);
 	l->seen.open++;
-	l->seen.busy += !read_info(message, &c) || !connection_is_idle(&c);
+	l->seen.busy += !found->is_idle;
 	return 0;
 }
 
-int connections_look(struct diag *d, int port, const struct inodes *of, struct connections *ret)
+int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret)
 {
 	int err = -EINTR;
 
@@ -323,4 +335,28 @@ int connections_look(struct diag *d, int port, const struct inodes *of, struct c
 			*ret = l.seen;
 	}
 	return err;
+}
+
+static bool end(const struct inode *one)
+{
+	int fd = proc_copy_fd(one->thread, one->process, one->fd), unread = 0;
+	struct stat st;
+	/* Its number may have another socket by now, or the client have spoken. */
+	bool ended = fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == one->number && ioctl(fd, FIONREAD, &unread) == 0 &&
+		     unread == 0 && shutdown(fd, SHUT_WR) == 0;
+
+	fd_close(&fd);
+	return ended;
+}
+
+unsigned connections_end_idle(struct inodes *of)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < of->count; i++)
+		if (of->list[i].is_idle) {
+			of->list[i].is_idle = false;
+			count += end(&of->list[i]);
+		}
+	return count;
 }

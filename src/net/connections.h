@@ -26,8 +26,15 @@ bool connection_is_idle(const struct connection *c);
 
 /* The sockets of a process, of all its descendants and of its process group, from /proc: inodes, ascending. Takes
  * 10 us for each process of the machine and 5 us for each descriptor of these. */
+struct inode {
+	uint64_t number;
+	pid_t thread, process; /* who has it, and as which descriptor; some one of them */
+	int fd;
+	bool is_idle; /* it is a connection, and was at the last look */
+};
+
 struct inodes {
-	uint64_t *list; /* NULL: none */
+	struct inode *list; /* NULL: none */
 	size_t count, room;
 };
 int inodes_of_tree(pid_t root, struct inodes *ret); /* 0 or -errno; -EACCES: we may not look at root */
@@ -46,8 +53,14 @@ struct connections {
 
 struct diag;
 
-/* Connections with a local port whose inode is among `of`. Takes the time of a walk through all tcp sockets
+/* Connections with a local port whose inode is among `of`, where those that are idle are marked. Takes the time of a walk through all tcp sockets
  * (diag.h). 0 or -errno. */
-int connections_look(struct diag *d, int port, const struct inodes *of, struct connections *ret);
+int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret);
+
+/* Tells the clients of those that are marked that no more will come (shutdown(2)), as a server does whose keep-alive
+ * time is over: a client then connects anew, and the program sees the end of a client. A request that is on its way
+ * in that moment is lost, as it is there. Not where the client has spoken meanwhile. How many; 0 also where the
+ * program's descriptors may not be copied (pidfd_getfd(2)). */
+unsigned connections_end_idle(struct inodes *of);
 
 #endif

@@ -20,10 +20,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL
-#endif
-
 /* A newer kernel may write and read more than the headers knew: that must be there, and be zero. */
 union notif {
 	struct seccomp_notif call;
@@ -202,44 +198,6 @@ int trap_read_address(const struct trap_call *call, struct sockaddr_storage *ret
 	*ret = address;
 	*ret_length = call->length;
 	return 0;
-}
-
-static int copy_from(pid_t pid, unsigned flags, int fd)
-{
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, flags), copy;
-
-	if (pidfd < 0)
-		return -errno;
-	copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	if (copy < 0)
-		copy = -errno;
-	fd_close(&pidfd);
-	return copy;
-}
-
-static bool is_same(pid_t thread, int fd, int copy)
-{
-	struct stat its, ours;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
-	return stat(path, &its) == 0 && fstat(copy, &ours) == 0 && its.st_ino == ours.st_ino &&
-	       its.st_dev == ours.st_dev;
-}
-
-/* Before Linux 6.9 only the process can be asked, and that is its first thread: it may have ended, or have other
- * descriptors than the one that calls (unshare(2)). */
-int trap_copy_fd(pid_t thread, pid_t process, int fd)
-{
-	int copy = copy_from(thread, thread == process ? 0 : PIDFD_THREAD, fd);
-
-	if (copy != -EINVAL || thread == process)
-		return copy;
-	copy = copy_from(process, 0, fd);
-	if (copy >= 0 && is_same(thread, fd, copy))
-		return copy;
-	fd_close(&copy);
-	return -EPERM;
 }
 
 int trap_socket_by_name(pid_t thread, int fd, struct trap_socket *ret)

@@ -48,13 +48,7 @@ int trap_caller(pid_t thread, struct trap_caller *ret); /* from /proc/TID/status
 /* The address that a bind names. 0, -EINVAL (length), -EFAULT, -EPERM (we may not look), -ESRCH. */
 int trap_read_address(const struct trap_call *call, struct sockaddr_storage *ret, socklen_t *ret_length);
 
-/* Descriptors are those of the thread that calls: its process may have no first thread any more, or another table. */
-
-/* A copy of its descriptor, close-on-exec, or -errno: -EPERM (a container's filter, the program is not dumpable, or the
- * kernel, before 6.9, gives only those of the first thread), -EBADF. */
-int trap_copy_fd(pid_t thread, pid_t process, int fd);
-
-/* What it is when trap_copy_fd() may not: from the attribute system.sockprotoname of /proc/TID/fd/N. -ENOTSOCK: no
+/* What its descriptor is when proc_copy_fd() may not: from the attribute system.sockprotoname of /proc/TID/fd/N. -ENOTSOCK: no
  * socket; -ENOENT: no such descriptor or thread; -EACCES: not dumpable. */
 struct trap_socket {
 	int family; /* AF_INET, AF_INET6, or AF_UNSPEC: something else */

@@ -39,6 +39,7 @@ struct drain {
 	struct connections seen;
 	struct inodes open; /* its sockets */
 	int blind;          /* -errno: its connections cannot be seen */
+	unsigned ended;     /* connections, while others were busy */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -210,9 +211,9 @@ static bool are_all_among(const struct inodes *now, const struct inodes *before)
 	size_t i = 0;
 
 	for (size_t n = 0; n < now->count; n++) {
-		while (i < before->count && before->list[i] < now->list[n])
+		while (i < before->count && before->list[i].number < now->list[n].number)
 			i++;
-		if (i == before->count || before->list[i] != now->list[n])
+		if (i == before->count || before->list[i].number != now->list[n].number)
 			return false;
 	}
 	return true;
@@ -246,6 +247,8 @@ static void look_at_connections(struct drain *d)
 		done(d);
 	} else {
 		d->looked_idle = d->seen.busy == 0;
+		if (!d->looked_idle)
+			d->ended += connections_end_idle(&d->open); /* all will hardly ever be idle at once */
 		again_after_walk(d, start);
 	}
 }
@@ -288,6 +291,7 @@ void drain_begin(struct umbel_worker *w)
 	d->begins_ms = uv_now(&w->cluster->loop);
 	w->drain = d;
 	find_ports(d);
+	worker_deadline(w, DEADLINE_SIGNAL, w->cluster->settings.grace_ms / 5 * 4); /* it may finish them at a signal */
 	again(d, SETTLE_MS);
 }
 
@@ -297,6 +301,9 @@ static void tell_cut(struct drain *d)
 	const struct umbel_worker *w = d->worker;
 	struct connections seen = d->seen;
 
+	if (d->ended)
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s ended while others "
+			     "were busy", (int)w->pid, d->ended, d->ended == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;
 	if (seen.open == 0)

@@ -1,6 +1,7 @@
 #include "primary/own.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "primary/admission.h"
 #include "primary/cluster.h"
 #include "primary/named.h"
@@ -75,7 +76,7 @@ static int look_at_copy(struct own *own, struct trap_socket *ret)
 /* Its kind can be had by name where it cannot be copied. */
 static int look_at_socket(struct own *own, struct trap_socket *ret)
 {
-	own->fd = trap_copy_fd(own->caller.thread, own->caller.process, own->at);
+	own->fd = proc_copy_fd(own->caller.thread, own->caller.process, own->at);
 	if (own->fd >= 0)
 		return look_at_copy(own, ret);
 	if (own->fd != -EPERM)
@@ -317,7 +318,7 @@ int own_take_again(struct umbel_worker *w, int notify, const struct trap_call *c
 	struct share *s = NULL;
 	int err = trap_caller(call->thread, &own.caller);
 
-	own.fd = err ? err : trap_copy_fd(own.caller.thread, own.caller.process, own.at);
+	own.fd = err ? err : proc_copy_fd(own.caller.thread, own.caller.process, own.at);
 	err = own.fd < 0 ? own.fd : look_again(&own);
 	if (!err && !trap_is_valid(notify, call->id))
 		err = -ENOENT; /* what was read may be another's */

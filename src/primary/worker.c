@@ -250,7 +250,10 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		dialogue_disconnect_when_idle(w);
 		break;
 	case DEADLINE_SIGNAL:
-		say_stop(w);
+		if (w->drain)
+			worker_happens(w, WORKER_DRAINED);
+		else
+			say_stop(w);
 		break;
 	case DEADLINE_GRACE:
 		cluster_note(w->cluster, w->slot->number, "kill", "pid %d did not leave within its grace: "

@@ -154,6 +154,24 @@ def test_silent_connections_do_not_hold_it(slow, connect):
     assert notes(run) == [f"pid {pids[1]}: 3 idle connections end with it"]
 
 
+def test_idle_connection_ends_while_another_is_busy(slow, connect):
+    """All of them will hardly ever be idle at once. The program sees a client that has gone."""
+    run, pids = slow("term", options=["--grace", "600s"])
+    held, busy = connect(), connect()
+    assert held.get("50") == pids[1]
+    busy.ask("wait")
+    wait_busy(pids[1], busy)
+    over = Verb(run, "reload", "app")
+    assert held.wait_end() == b""
+    assert drains(run, pids[1])
+    held.close()
+    assert busy.go_on() == pids[1]
+    busy.wait_end()
+    over.wait()
+    assert notes(run)[0] == f"pid {pids[1]}: 1 idle connection was ended while others were busy"
+    assert run.find("SIGTERM with 0 in progress")
+
+
 @pytest.mark.parametrize("order", [("reload", "app"), ("stop", "app")], ids=["reload", "stop"])
 def test_response_in_progress_is_finished(slow, connect, order):
     run, pids = slow("term")
@@ -238,16 +256,20 @@ def test_request_in_the_tick_of_an_answer(slow, connect):
     assert run.find("SIGTERM with 0 in progress")
 
 
-def test_stream_is_cut_at_the_end_of_the_grace(slow, connect):
-    run, pids = slow(options=["--grace", "1s"])
+@pytest.mark.parametrize("words", [(), ("term",)], ids=["dies", "handler"])
+def test_stream_is_cut_at_the_end_of_the_grace(slow, connect, words):
+    """It has a fifth of it for what it does at a signal."""
+    run, pids = slow(*words, options=["--grace", "2s"])
     stream = connect()
     stream.ask("stream/20")
     stream.answer()
     began = time.monotonic()
     assert verb(run, "reload", "app").returncode == 0
     stream.wait_end()
-    assert time.monotonic() - began > 1
+    assert time.monotonic() - began > 1.6
     assert notes(run) == [f"pid {pids[1]}: 1 connection ends with it, 1 busy"]
+    assert not run.find("SIGKILL")
+    assert len(run.find("SIGTERM with 1 in progress")) == len(words)
 
 
 def test_signal_first(slow, connect):

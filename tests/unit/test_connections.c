@@ -193,7 +193,7 @@ static struct connections look(const struct program *p)
 
 	assert_int_equal(inodes_of_tree(p->pid, &of), 0);
 	for (size_t i = 1; i < of.count; i++)
-		assert_true(of.list[i - 1] <= of.list[i]);
+		assert_true(of.list[i - 1].number <= of.list[i].number);
 	assert_int_equal(connections_look(p->diag, p->port, &of, &seen), 0);
 	inodes_finish(&of);
 	return seen;
@@ -400,6 +400,75 @@ static void test_orphan(void **state)
 	close(listener);
 }
 
+/* ---- ending idle ones ---- */
+
+/* Behind what it was answered. */
+static bool has_ended(int fd)
+{
+	char answer[64];
+	ssize_t n;
+
+	do
+		n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+	while (n > 0);
+	return n == 0;
+}
+
+static void test_end_idle(void **state)
+{
+	int listener = listening(AF_INET), fds[MOST];
+	struct connections seen;
+	struct inodes of;
+	struct program p;
+	unsigned n;
+
+	(void)state;
+	need_dumps();
+	begin(&p, listener, 0, false);
+	n = make_one_of_each(&p, AF_INET, fds);
+	assert_seen(&p, n, 4);
+	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
+	assert_int_equal(connections_end_idle(&of), 0); /* none was looked at */
+	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	ask(fds[1]); /* it speaks after the look */
+	assert_int_equal(connections_end_idle(&of), 2);
+	assert_int_equal(connections_end_idle(&of), 0);
+	for (unsigned i = 0; i < n - 1; i++) /* the last one has a flood to read */
+		assert_int_equal(has_ended(fds[i]), i == 0 || i == 2);
+	assert_seen(&p, n - 2, n - 2);
+	inodes_finish(&of);
+	while (n > 0)
+		fd_close(&fds[--n]);
+	end(&p);
+	close(listener);
+}
+
+/* Another socket has its number by then. */
+static void test_end_another(void **state)
+{
+	int listener = listening(AF_INET), fds[2];
+	struct connections seen;
+	struct inodes of;
+	struct program p;
+
+	(void)state;
+	need_dumps();
+	begin(&p, listener, 0, false);
+	fds[0] = accepted(&p, AF_INET);
+	assert_seen(&p, 1, 0);
+	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
+	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	tell(&p, CLOSE);
+	fds[1] = accepted(&p, AF_INET);
+	assert_int_equal(connections_end_idle(&of), 0);
+	assert_false(has_ended(fds[1]));
+	inodes_finish(&of);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+	end(&p);
+	close(listener);
+}
+
 /* ---- whom we may look at ---- */
 
 static void test_inodes(void **state)
@@ -435,7 +504,7 @@ static bool has_inode(const struct inodes *of, int fd)
 
 	assert_int_equal(fstat(fd, &st), 0);
 	for (size_t i = 0; i < of->count; i++)
-		if (of->list[i] == st.st_ino)
+		if (of->list[i].number == st.st_ino)
 			return true;
 	return false;
 }
@@ -509,6 +578,8 @@ int main(void)
 	    cmocka_unit_test(test_both_families),
 	    cmocka_unit_test(test_descendants),
 	    cmocka_unit_test(test_orphan),
+	    cmocka_unit_test(test_end_idle),
+	    cmocka_unit_test(test_end_another),
 	    cmocka_unit_test(test_inodes),
     cmocka_unit_test(test_inodes_of_threads),
 	};

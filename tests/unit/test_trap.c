@@ -3,6 +3,7 @@
 #include "net/trap.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "net/filter.h"
 
 #include <errno.h>
@@ -280,7 +281,7 @@ static void test_adopts_socket_of_a_thread(void **state)
 	assert_int_equal(trap_look_at_fd(caller.process, call.fd, &look), 0);
 	assert_true(look.cloexec && look.nonblocking && !look.is_watched && look.copies == 1);
 
-	assert_true((more[0] = trap_copy_fd(call.thread, caller.process, call.fd)) >= 0);
+	assert_true((more[0] = proc_copy_fd(call.thread, caller.process, call.fd)) >= 0);
 	assert_int_equal(fcntl(more[0], F_GETFD), FD_CLOEXEC);
 	assert_true(trap_is_valid(notify, call.id));
 	assert_int_equal(bind_any(more[0]), 0);

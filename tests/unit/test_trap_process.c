@@ -3,6 +3,7 @@
 #include "net/trap.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -219,7 +220,7 @@ static void test_copy(void **state)
 	pid_t dead = gone();
 
 	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	fds[1] = trap_copy_fd(getpid(), getpid(), fds[0]);
+	fds[1] = proc_copy_fd(getpid(), getpid(), fds[0]);
 	if (fds[1] == -ENOSYS || fds[1] == -EPERM) {
 		int err = -fd_steal(&fds[1]);
 
@@ -230,8 +231,8 @@ static void test_copy(void **state)
 	assert_int_equal(fstat(fds[0], &one), 0);
 	assert_int_equal(fstat(fds[1], &second), 0);
 	assert_int_equal(one.st_ino, second.st_ino);
-	assert_int_equal(trap_copy_fd(getpid(), getpid(), CLOSED), -EBADF);
-	assert_int_equal(trap_copy_fd(dead, dead, fds[0]), -ESRCH);
+	assert_int_equal(proc_copy_fd(getpid(), getpid(), CLOSED), -EBADF);
+	assert_int_equal(proc_copy_fd(dead, dead, fds[0]), -ESRCH);
 }
 
 /* ---- a thread with descriptors of its own ---- */
@@ -294,7 +295,7 @@ static void test_thread_with_own_descriptors(void **state)
 	assert_int_equal(named.type, SOCK_DGRAM);
 	assert_int_equal(trap_look_at_fd(other.id, fds[0], &its), 0);
 	assert_true(!its.cloexec && its.copies == 1);
-	fds[2] = trap_copy_fd(other.id, getpid(), fds[0]);
+	fds[2] = proc_copy_fd(other.id, getpid(), fds[0]);
 	end_other();
 	if (fds[2] == -ENOSYS)
 		skip_because("pidfd_getfd", ENOSYS); /* under valgrind */
@@ -327,9 +328,9 @@ static int copy_on_old_kernel(void)
 	if (forbid_threads() < 0)
 		return -1;
 	begin_other(-1);
-	copy = trap_copy_fd(other.id, getpid(), fd);
+	copy = proc_copy_fd(other.id, getpid(), fd);
 	if (copy == -ENOSYS || copy == -EPERM)
-		copy = trap_copy_fd(getpid(), getpid(), fd) < 0 ? dup(fd) : copy; /* it is forbidden here anyway */
+		copy = proc_copy_fd(getpid(), getpid(), fd) < 0 ? dup(fd) : copy; /* it is forbidden here anyway */
 	errno = ESTALE;
 	if (copy < 0 || type_of(copy) != SOCK_STREAM)
 		return -1;
@@ -337,7 +338,7 @@ static int copy_on_old_kernel(void)
 
 	begin_other(fd);
 	errno = ESTALE;
-	if (trap_copy_fd(other.id, getpid(), fd) != -EPERM || trap_copy_fd(getpid(), getpid(), CLOSED) != -EBADF)
+	if (proc_copy_fd(other.id, getpid(), fd) != -EPERM || proc_copy_fd(getpid(), getpid(), CLOSED) != -EBADF)
 		return -1;
 	end_other();
 	return 0;
