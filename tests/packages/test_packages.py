@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 from control import Events
+from crowd import Stream
 from harness import UMBEL, get, is_refused, wait_until, who
 from helpers import BOTH, HERE, SOAK, Client, Load, check_own_primary, check_run, own_primary, reload, row
 
@@ -28,7 +29,7 @@ PROGRAMS = {
 PAGE_IS_NO_PID = ("vite", "next")
 REMARKS = {
     "vite": "`umbel run -- node_modules/.bin/vite preview --strictPort --port N`",
-    "next": "`umbel run -- node_modules/.bin/next start`, not `npx next`",
+    "next": "`umbel run -- node_modules/.bin/next start`",
     "ws": "A reload waits for open WebSockets, `--grace` at most (25 s). Shorten it; or close them on SIGTERM, with "
           "`--signal-first`: otherwise it comes only when none is open",
     "fastify": "umbel first drains: a worker that nothing but its servers kept alive ends before SIGTERM, "
@@ -61,6 +62,42 @@ def start(umbel, port):
                                   for name in PROGRAMS])
 def test_serves_reloads_stops(start, port, name):
     check_run(start(name), port, pid=None if name in PAGE_IS_NO_PID else r"^(\d+)$")
+
+
+# Started by a program that is no server: what it starts is met at bind(). A page that tells the server's pid.
+LAUNCHED = {
+    "next by npx": (("npx", "next", "start", "next", "--port"), "/pid", "next"),
+    "tsx": (("node_modules/.bin/tsx", "apps/typed.ts"), "/", "tsx"),
+}
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=row(name, "both workers serve; reloads under load, stops", LAUNCHED[name][2],
+                                 remark="Policy `spread`: the worker is a launcher, and the server its child"))
+    for name in LAUNCHED])
+def test_launched(umbel, port, name):
+    words, path, _ = LAUNCHED[name]
+    run = umbel("-n", 2, "--name", "app", "--soak", "200ms", "--env", f"PORT={port}", "--", *words, port, cwd=HERE)
+    run.wait_listening(2, timeout=30)
+    servers = both_at(port, path)
+    # A connection for each request: one that is always busy would hold its worker.
+    stream = Stream(port, 4, say=f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    try:
+        reload(run)
+        load = stream.stop()
+    finally:
+        stream.kill()
+    assert not load.failed and load.requests > 100, load.said
+    assert not both_at(port, path) & servers
+    assert run.stop() == 0
+    assert is_refused(port)
+
+
+def both_at(port, path):
+    """The pids of the two who answer there."""
+    seen = set()
+    wait_until(lambda: seen.update(who_at(port, path)) or len(seen) == 2, "both to answer")
+    return seen
 
 
 @row("express", "a JSON body is parsed")
@@ -191,17 +228,6 @@ def test_next_serves_all_kinds(start, port):
     script = re.search(r'src="(/_next/static/[^"]+\.js)"', page)[1]
     assert len(get(port, script)) > 1000
     assert set(who_at(port, "/pid")) == set(run.slots().values())
-
-
-@row("next by npx", "`npx next start`: the second worker finds the port taken", "next", result="does not work",
-     remark="The worker is npx, which does not pass the channel on. Way round: `node_modules/.bin/next`")
-def test_next_by_npx(umbel, port):
-    run = umbel("-n", 2, "--max-failures", 1, "--restart", "never", "--", "npx", "next", "start", "next",
-                "--port", port, cwd=HERE)
-    run.wait_for("EADDRINUSE", timeout=30)
-    run.wait_for("exited with 1")
-    assert not run.slots(listening=True)
-    run.stop()
 
 
 def who_at(port, path, count=10):

@@ -1,5 +1,5 @@
 export const dynamic = 'force-dynamic';
 
 export function GET() {
-	return new Response(`${process.pid}`);
+	return new Response(`${process.pid}\n`);
 }
