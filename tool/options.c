@@ -5,7 +5,18 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "node app.js" is app, "./server --x" is server. */
+/* A program's text is no name. */
+static bool is_followed_by_text(const char *option)
+{
+	static const char *const options[] = {"-e", "-p", "-pe", "--eval", "--print", NULL};
+
+	for (int i = 0; options[i]; i++)
+		if (strcmp(option, options[i]) == 0)
+			return true;
+	return false;
+}
+
+/* "node app.js" is app, "./server --x" is server, "node -e '...'" is node. */
 static void default_name(struct run *r)
 {
 	static const char *const interpreters[] = {"node", "nodejs", "python3", "python", "php", "ruby",
@@ -16,7 +27,7 @@ static void default_name(struct run *r)
 
 	for (int i = 0; interpreters[i]; i++)
 		if (strcmp(from, interpreters[i]) == 0)
-			for (char *const *b = a + 1; *b; b++)
+			for (char *const *b = a + 1; *b && !is_followed_by_text(*b); b++)
 				if (**b != '-') {
 					from = strrchr(*b, '/') ? strrchr(*b, '/') + 1 : *b;
 					i = (int)(sizeof(interpreters) / sizeof(interpreters[0])) - 2;

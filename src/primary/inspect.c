@@ -1,5 +1,7 @@
 #include "primary/inspect.h"
 
+#include "primary/node_words.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,18 +32,6 @@ static int port_of(const char *value, int otherwise)
 	return len > 0 && len <= 5 && !digits[len] ? atoi(digits) % PORTS : otherwise;
 }
 
-static bool takes_a_word(const char *option)
-{
-	static const char *const names[] = {"--inspect-port", "--debug-port", "-r", "--require", "--import",
-					    "--loader", "--experimental-loader", "-C", "--conditions",
-					    "--env-file", "--title", "--input-type"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(option, names[i]) == 0)
-			return true;
-	return false;
-}
-
 /* with_script: the first word that is no option is the script, and ends them. */
 static int scan(char *const *options, bool with_script, int *ret_at)
 {
@@ -50,7 +40,7 @@ static int scan(char *const *options, bool with_script, int *ret_at)
 	*ret_at = 0;
 	for (int i = 0; options[i]; i++) {
 		const char *value = inspect_value(options[i]);
-		bool more = takes_a_word(options[i]) && options[i + 1];
+		bool more = node_words_has_value(options[i]) && options[i + 1];
 
 		if (with_script && (options[i][0] != '-' || strcmp(options[i], "--") == 0))
 			break;

@@ -1,5 +1,7 @@
 #include "primary/kind.h"
 
+#include "primary/node_words.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -68,7 +70,7 @@ bool kind_is_node_itself(const char *path)
 	return node;
 }
 
-enum kind kind_of_program(const char *name, const char *path, const char **ret_why)
+enum kind kind_of_program(const char *name, const char *path, char *const *argv, const char **ret_why)
 {
 	for (size_t i = 0; i < sizeof(launchers) / sizeof(launchers[0]); i++)
 		if (is_one_of(name, (const char *const[]){launchers[i].name, NULL})) {
@@ -76,8 +78,10 @@ enum kind kind_of_program(const char *name, const char *path, const char **ret_w
 			return KIND_INTERCEPT;
 		}
 	if (kind_is_node_itself(path)) {
-		*ret_why = "the program is node";
-		return KIND_NODE;
+		const char *why = argv && argv[0] ? node_words_no_worker(argv + 1) : NULL;
+
+		*ret_why = why ? why : "the program is node";
+		return why ? KIND_INTERCEPT : KIND_NODE;
 	}
 	if (script_is_node(path)) {
 		*ret_why = "a script whose #! line says node";

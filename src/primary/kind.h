@@ -13,10 +13,11 @@ enum kind {
 	KIND_NONE,    /* no channel: a process that is only supervised */
 };
 
-/* name: as the user wrote it; path: the file it stands for. Launchers (npm, npx, yarn, pnpm, tsx) are
- * Node scripts themselves, but their child is the worker: KIND_INTERCEPT. Node by its real name or by a
- * script's #! line: KIND_NODE. Everything else: KIND_INTERCEPT. Why: a constant, "npm is a launcher: ..." */
-enum kind kind_of_program(const char *name, const char *path, const char **ret_why);
+/* name: as the user wrote it; path: the file it stands for; argv: NULL: nobody knows. Launchers (npm, npx, yarn, pnpm,
+ * tsx) are Node scripts themselves, but their child is the worker: KIND_INTERCEPT. Node by its real name, unless its
+ * words say that it would be no worker (node_words.h), or by a script's #! line: KIND_NODE. Everything else:
+ * KIND_INTERCEPT. Why: a constant, "npm is a launcher: ..." */
+enum kind kind_of_program(const char *name, const char *path, char *const *argv, const char **ret_why);
 
 const char *kind_name(enum kind kind);              /* "node" */
 int kind_from_name(const char *name, enum kind *ret); /* -EINVAL */

@@ -41,6 +41,13 @@ struct start {
 
 /* ---- what it executes ---- */
 
+static char *const *argv_of(const struct slot *slot)
+{
+	const struct cluster *c = slot->cluster;
+
+	return slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;
+}
+
 static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret_why, char *path, size_t size)
 {
 	struct cluster *c = slot->cluster;
@@ -57,7 +64,7 @@ static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret
 		*ret_kind = KIND_CHANNEL;
 		*ret_why = "the program of the primary itself";
 	} else {
-		*ret_kind = kind_of_program(name, path, ret_why);
+		*ret_kind = kind_of_program(name, path, argv_of(slot), ret_why);
 	}
 	return 0;
 }
@@ -362,7 +369,7 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 				 kind_name(kind));
 	if (err)
 		return err;
-	s.argv = slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;
+	s.argv = argv_of(slot);
 	s.w = worker_new(slot, g, kind);
 	if (!s.w)
 		return reason_set(c->reason, -ENOMEM, "out of memory");

@@ -9,6 +9,7 @@ from c_programs import EXAMPLES, TESTS
 from control import status, verb
 from harness import PROGRAMS, ROOT, SLOW, get, wait_until
 from intercepting import FORBID
+from test_usage_settings import NODE_MAJOR
 
 PLAIN = PROGRAMS / "plain"
 NOT_NODE = "not Node's: met at bind(), or on the channel if it speaks it"
@@ -42,9 +43,21 @@ def launched(name):
     return f"{name} is a launcher: what it starts is met at bind()"
 
 
+NO_SCRIPT = "node without a script is nobody's worker in Node's cluster: met at bind()"
+REQUIRE = "process.argv[2] = 'PORT'; require('./plain.js')"  # of -e there is no argv[1]
+IMPORT = "process.argv[2] = 'PORT'; await import(process.cwd() + '/plain.js')"
+
 # Their words in the project's directory, PORT in the place of the port; what they are, and why.
 CASES = {
     "node": (("node", "plain.js", "PORT"), "node", "the program is node"),
+    "node -e": (("node", "-e", REQUIRE), "intercept", NO_SCRIPT),
+    "node --eval=": (("node", "--no-warnings", f"--eval={REQUIRE}"), "intercept", NO_SCRIPT),
+    "node -p": (("node", "-p", f"{REQUIRE}; 1"), "intercept", NO_SCRIPT),
+    "node -e, a module": (("node", "--input-type=module", "-e", IMPORT), "intercept", NO_SCRIPT),
+    "node -e and words": (("node", "-e", "require('./plain.js')", "a", "PORT"), "node", "the program is node"),
+    "node --test": (("node", "--test", "server.js"), "intercept", launched("node --test")),
+    "node --watch": (("node", "--watch", "server.js"), "intercept", launched("node --watch")),
+    "node --run": (("node", "--run", "start"), "intercept", launched("node --run")),
     "script": (("./script", "PORT"), "node", "a script whose #! line says node"),
     "npm start": (("npm", "start", "--silent"), "intercept", launched("npm")),
     "npx": (("npx", "--no", "starts", "plain.js", "PORT"), "intercept", launched("npx")),
@@ -65,6 +78,8 @@ def test_found(umbel, project, port, case):
     words = [str(word).replace("PORT", str(port)) for word in words]
     if not os.path.exists(words[0]) and not shutil.which(words[0]) and not words[0].startswith("./"):
         pytest.skip(f"{words[0]} is not here")
+    if case == "node --run" and NODE_MAJOR < 22:
+        pytest.skip("this Node has no --run")
     run = umbel("-n", 2, "--name", "app", "--cwd", project, "--env", f"PORT={port}", "--env", "npm_config_offline=true",
                 "--env", "npm_config_update_notifier=false", "--env", f"npm_config_cache={project}/cache", "--", *words,
                 cwd=project)
@@ -88,6 +103,14 @@ def test_chosen(umbel, kind):
     assert (seen["share"], seen["share_why"]) == (kind, "chosen by --share")
     assert [w["kind"] for w in seen["workers"]] == [kind]
     assert run.stop() == 0
+
+
+@pytest.mark.parametrize("words", [["-"], [], ["-e", "0"]])
+def test_node_without_a_server(umbel, words):
+    """It has nothing to read, or ends by itself: that is said, and its text is not the app's name."""
+    run = umbel("-n", 1, "--", "node", *words)
+    assert run.wait(60) == 1
+    assert run.find("^umbel: node: its slot has failed: .*without ever listening: umbel is for servers", "stderr")
 
 
 def test_nobody_is_there(umbel):

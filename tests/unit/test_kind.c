@@ -48,7 +48,7 @@ static void test_scripts(void **state)
 
 		assert_int_equal(ftruncate(fd, 0), 0);
 		assert_int_equal(pwrite(fd, scripts[i].first_line, len, 0), len);
-		assert_int_equal(kind_of_program(scripts[i].name, path, &why), scripts[i].expected);
+		assert_int_equal(kind_of_program(scripts[i].name, path, NULL, &why), scripts[i].expected);
 		assert_non_null(strstr(why, scripts[i].why));
 	}
 	close(fd);
@@ -70,8 +70,10 @@ static void test_real_name(void **state)
 	assert_non_null(f);
 	fclose(f);
 	assert_int_equal(symlink(node, link), 0);
-	assert_int_equal(kind_of_program("runtime", link, &why), KIND_NODE);
+	assert_int_equal(kind_of_program("runtime", link, NULL, &why), KIND_NODE);
 	assert_string_equal(why, "the program is node");
+	assert_int_equal(kind_of_program("runtime", link, (char *[]){"runtime", "-e", "1", NULL}, &why), KIND_INTERCEPT);
+	assert_int_equal(kind_of_program("runtime", link, (char *[]){"runtime", "app.js", "-e", NULL}, &why), KIND_NODE);
 	unlink(link);
 	unlink(node);
 	rmdir(dir);
