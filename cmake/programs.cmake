@@ -40,6 +40,11 @@ if(UMBEL_TESTS)
 	target_link_libraries(tests-programs-driver PRIVATE umbel_shared PkgConfig::JANSSON)
 	set_target_properties(tests-programs-driver PROPERTIES OUTPUT_NAME driver
 		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/programs)
+	# What umbel is run with where memory is to run out.
+	add_library(tests-lack MODULE tests/lack/lack.c)
+	target_link_libraries(tests-lack PRIVATE ${CMAKE_DL_LIBS})
+	set_target_properties(tests-lack PROPERTIES OUTPUT_NAME lack PREFIX "" C_VISIBILITY_PRESET default
+		LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/programs)
 	programs(bench ${private} m)
 	programs(scripts ${private}) # what writes docs/LIFE.md
 	if(CMOCKA_FOUND)

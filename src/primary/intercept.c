@@ -1,7 +1,6 @@
 #include "primary/intercept.h"
 
 #include "base/fd.h"
-#include "net/connections.h"
 #include "net/trap.h"
 #include "primary/activation.h"
 #include "primary/closed.h"
@@ -69,6 +68,19 @@ static void tell_unseen(struct cluster *c, int error)
 	}
 }
 
+/* Not for ever, and no reason to leave the program's socket alone: it would have the port for itself, and no other worker
+ * could have it. So it hears of what we lack. */
+static bool is_lack(int error)
+{
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOBUFS;
+}
+
+static void fail_unseen(struct intercept *x, const struct trap_call *call, const char *what, int error)
+{
+	trap_answer(x->notify, call->id, error);
+	own_tell_result(x->worker, call->thread, what, "an address that could not be read", error);
+}
+
 static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
 {
 	unsigned count = 0;
@@ -114,27 +126,6 @@ static bool stat_fd(pid_t thread, int fd, struct stat *ret)
 
 /* ---- bind(2) ---- */
 
-/* Its own from before, which it has closed: what waits there is its new socket's. One that it still has is in the way,
- * as in the kernel, unless both say SO_REUSEPORT. */
-static int look_at_older(const struct own *own, struct share *s)
-{
-	struct side *side, *next;
-	struct inodes open = {0};
-	int err = sides_find(s, own->worker) ? inodes_of_tree(own->worker->pid, &open) : 0;
-
-	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
-		next = TAILQ_NEXT(side, link);
-		if (!side->is_program || side->owner != own->worker->id)
-			continue;
-		if (!inodes_have(&open, side->listener.fd))
-			sides_give_back(side);
-		else if (!own->reuses_port)
-			err = -EADDRINUSE;
-	}
-	inodes_finish(&open);
-	return err;
-}
-
 static int bind_it(struct intercept *x, const struct trap_call *call, struct own *own)
 {
 	struct umbel_worker *w = x->worker;
@@ -146,7 +137,7 @@ static int bind_it(struct intercept *x, const struct trap_call *call, struct own
 	if (!err && count_sockets(x->cluster, w) >= SOCKETS_MOST)
 		err = -EMFILE;
 	err = err ? err : own_find_or_open(own, &s);
-	err = err ? err : look_at_older(own, s);
+	err = err ? err : own_look_at_older(own, s);
 	if (err)
 		return err;
 	err = s->form == SHARE_LENT ? own_lend(own, s, x->notify, call) : own_adopt(own, s, x->notify, call);
@@ -179,6 +170,10 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 		activation_yield(x->worker, &own.address, own.ipv6_only);
 	if (err == -ENOTSUP)
 		own_tell_beside(&own);
+	if (is_lack(err)) {
+		fail_unseen(x, call, "bind", err);
+		goto out;
+	}
 	if (err) {
 		tell_unseen(x->cluster, err);
 		pass(x, call);
@@ -237,22 +232,44 @@ static bool take_over(struct intercept *x, const struct trap_call *call, struct 
 	return true;
 }
 
-static void on_listen(struct intercept *x, const struct trap_call *call)
+/* The socket of ours, or of theirs that is one of ours now, which that listen(2) means; *ret_side NULL: all have it. 0;
+ * -ENOENT: it is none of them; -errno: what is needed to know that is lacking. */
+static int find_meant(struct intercept *x, const struct trap_call *call, pid_t *ret_process, struct share **ret,
+		      struct side **ret_side)
 {
 	struct umbel_worker *w = x->worker;
 	struct trap_caller caller;
-	struct share *s = NULL;
-	struct side *side;
 	struct stat st;
-	int err = 0;
+	int err = trap_caller(call->thread, &caller);
 
-	if (trap_caller(call->thread, &caller) == 0 && stat_fd(call->thread, call->fd, &st))
-		s = find_listening(w, &st, &side);
-	if (!s && !w->is_spare && !w->asked && own_take_again(w, x->notify, call, &side) == 0)
-		s = side->share;
+	*ret = NULL;
+	*ret_process = err ? call->thread : caller.process;
+	if (!err && stat_fd(call->thread, call->fd, &st))
+		*ret = find_listening(w, &st, ret_side);
+	if (!err && !*ret && !w->is_spare && !w->asked) {
+		err = own_take_again(w, x->notify, call, ret_side);
+		*ret = err ? NULL : (*ret_side)->share;
+	}
+	if (*ret)
+		return 0;
+	return is_lack(err) ? err : -ENOENT;
+}
+
+static void on_listen(struct intercept *x, const struct trap_call *call)
+{
+	struct umbel_worker *w = x->worker;
+	struct share *s;
+	struct side *side;
+	pid_t process;
+	int err = find_meant(x, call, &process, &s, &side);
+
 	if (!trap_is_valid(x->notify, call->id))
 		return;
-	if (!s) {
+	if (is_lack(err)) {
+		fail_unseen(x, call, "listen on", err);
+		return;
+	}
+	if (err) {
 		pass(x, call);
 		return;
 	}
@@ -269,7 +286,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	if (!err)
 		err = own_seat(w, s);
 	trap_answer(x->notify, call->id, err);
-	own_tell_result(w, caller.process, "listen on", s->address, err);
+	own_tell_result(w, process, "listen on", s->address, err);
 	if (!err)
 		own_serves(w, s);
 }
@@ -413,7 +430,7 @@ static void on_child(uv_poll_t *poll, int status, int events)
 		x->worker->kind_why = no_filter;
 }
 
-void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
+int intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 {
 	struct cluster *c = w->cluster;
 	struct intercept *x = calloc(1, sizeof(*x));
@@ -425,9 +442,11 @@ void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 		err = -errno;
 	if (err) {
 		free(x);
+		if (is_lack(err))
+			return err; /* it is started later, and not as one that has the port for itself */
 		tell_no_filter(c, err);
 		w->kind_why = no_filter;
-		return;
+		return 0;
 	}
 	x->worker = w;
 	x->cluster = c;
@@ -436,6 +455,7 @@ void intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 	x->child_fd = ends[0];
 	w->intercept = x;
 	*ret_child_end = ends[1];
+	return 0;
 }
 
 void intercept_begin(struct umbel_worker *w)

@@ -10,8 +10,8 @@
 struct umbel_worker;
 
 /* Before the fork: where the child sends its notification descriptor (spawn.h). Without one the program is
- * started without a filter, which has been said. */
-void intercept_prepare(struct umbel_worker *w, int *ret_child_end);
+ * started without a filter, which has been said. 0; -errno: memory or descriptors are short, it is not to be started. */
+int intercept_prepare(struct umbel_worker *w, int *ret_child_end);
 void intercept_begin(struct umbel_worker *w); /* it is there: its calls are answered from now on */
 void intercept_end(struct umbel_worker *w);   /* it is dead: nothing waits any more */
 void intercept_destroy(struct umbel_worker *w); /* it was never started */

@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 #include "base/proc.h"
+#include "net/connections.h"
 #include "primary/admission.h"
 #include "primary/cluster.h"
 #include "primary/named.h"
@@ -209,6 +210,25 @@ void own_forget(struct share *s)
 {
 	if (s->wish.is_bound_only && s->seat_count == 0 && TAILQ_EMPTY(&s->sides.list))
 		share_close(s);
+}
+
+int own_look_at_older(const struct own *own, struct share *s)
+{
+	struct side *side, *next;
+	struct inodes open = {0};
+	int err = sides_find(s, own->worker) ? inodes_of_tree(own->worker->pid, &open) : 0;
+
+	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
+		next = TAILQ_NEXT(side, link);
+		if (!side->is_program || side->owner != own->worker->id)
+			continue;
+		if (!inodes_have(&open, side->listener.fd))
+			sides_give_back(side);
+		else if (!own->reuses_port)
+			err = -EADDRINUSE;
+	}
+	inodes_finish(&open);
+	return err;
 }
 
 /* ---- its place ---- */

@@ -30,6 +30,10 @@ void own_finish(struct own *own);
 int own_may_bind(const struct own *own); /* 0; -EACCES: it could not do that itself, and the operator does not say so */
 int own_find_or_open(struct own *own, struct share **ret); /* 0 or -errno as bind(2) */
 
+/* The worker's own there from before, which it has closed, are given back: what waits there is its new socket's. 0;
+ * -EADDRINUSE: it still has one, which is in the way as in the kernel, unless both say SO_REUSEPORT; or -errno. */
+int own_look_at_older(const struct own *own, struct share *s);
+
 /* It, or one in its place, becomes a side of its slot; of udp it serves from then on. The call still waits. 0 or
  * -errno. */
 int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call);

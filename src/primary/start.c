@@ -377,8 +377,8 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (!err) {
 		if (kind == KIND_INTERCEPT)
-			intercept_prepare(s.w, &filter_to);
-		err = spawn_it(&s, ends[1], filter_to);
+			err = intercept_prepare(s.w, &filter_to);
+		err = err ? err : spawn_it(&s, ends[1], filter_to);
 		fd_close(&ends[1]);
 		fd_close(&filter_to);
 		if (err)

@@ -5,10 +5,12 @@
  *     binds unix PATH          a unix socket, likewise
  *     binds udp PORT           answers datagrams with its pid
  *     binds many PORT COUNT    so many addresses, 127.1.0.1 and so on, as fast as it can; serves the first
- *     binds alarmed PORT COUNT the same, with a signal every 0.2 ms that it handles */
+ *     binds alarmed PORT COUNT the same, with a signal every 0.2 ms that it handles
+ *     binds steps PORT         one address more at each SIGUSR1, with a new socket until it has it: says so each time */
 #include "plain.h"
 
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
@@ -149,6 +151,45 @@ static void many(const char *port, int count, suseconds_t alarm_every_us)
 	serve(first);
 }
 
+static int try_to_listen(const char *host, const char *port)
+{
+	int fd = plain_socket(host, SOCK_STREAM, 0), bound = try_bind(fd, host, port);
+
+	if (bound == 0 && listen(fd, 128) == 0)
+		return fd;
+	printf("%s: %s\n", bound < 0 ? "bind" : "listen", strerrorname_np(errno));
+	close(fd);
+	return -1;
+}
+
+static void steps(const char *port)
+{
+	char host[32], request[4096];
+	struct pollfd fds[256];
+	nfds_t count = 0;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fds[count++] = (struct pollfd){signalfd(-1, &set, SFD_CLOEXEC), POLLIN, 0};
+	printf("%d waits\n", (int)getpid());
+	for (fflush(stdout); poll(fds, count, -1) > 0; fflush(stdout)) {
+		struct signalfd_siginfo info;
+
+		for (nfds_t i = 1; i < count; i++)
+			if (fds[i].revents)
+				plain_answer(accept4(fds[i].fd, NULL, NULL, SOCK_CLOEXEC), request, sizeof(request), getpid());
+		if (!fds[0].revents || count == 256 || read(fds[0].fd, &info, sizeof(info)) != sizeof(info))
+			continue;
+		snprintf(host, sizeof(host), "127.1.0.%d", (int)count);
+		while ((fds[count].fd = try_to_listen(host, port)) < 0)
+			;
+		fds[count++].events = POLLIN;
+		printf("%d has bound %d\n", (int)getpid(), (int)count - 1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -165,6 +206,8 @@ int main(int argc, char **argv)
 		many(argv[2], atoi(argv[3]), 0);
 	else if (strcmp(mode, "alarmed") == 0 && argc > 3)
 		many(argv[2], atoi(argv[3]), 200);
+	else if (strcmp(mode, "steps") == 0 && argc > 2)
+		steps(argv[2]);
 	else
 		return 2;
 	return 0;
