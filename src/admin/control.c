@@ -53,9 +53,11 @@ static void client_flush(struct client *c)
 
 void client_send(struct client *c, json_t *answer)
 {
+	static const char lack[] = "{\"ok\":false,\"error\":\"out of memory\"}";
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	const char *line = text || c->wants_events ? text : lack;
 
-	if (!text || channel_send(&c->channel, text, strlen(text), -1, 0) < 0)
+	if (!line || channel_send(&c->channel, line, strlen(line), -1, 0) < 0)
 		c->stuck = true; /* or there is no memory */
 	free(text);
 	json_decref(answer);

@@ -156,8 +156,8 @@ static void begin_reload(struct client *c, const json_t *request)
 		struct umbel_reload_info info;
 
 		private_reload_info(umbel_of(c), &info);
-		c->wants_events = true;
 		client_send(c, json_pack("{sb sI}", "ok", 1, "generation", (json_int_t)info.generation));
+		c->wants_events = true;
 	}
 	free_strings(base);
 	free_strings(more);
@@ -179,7 +179,7 @@ static void answer_reload(struct client *c, const json_t *request)
 		client_refuse(c, "reload: one of yours is waiting already", "");
 	} else {
 		c->waiting = json_deep_copy(request);
-		client_send(c, json_pack("{sb sb}", "ok", 1, "waiting", 1));
+		client_send(c, c->waiting ? json_pack("{sb sb}", "ok", 1, "waiting", 1) : NULL);
 	}
 }
 

@@ -2,6 +2,7 @@
 import mmap
 import os
 import struct
+import time
 
 import pytest
 from c_programs import TESTS
@@ -27,6 +28,12 @@ class Lack:
         self.map[4:8] = struct.pack("i", before)
         self.map[12:16] = bytes(4)
         self.map[8:12] = struct.pack("i", lacks)
+
+    def wait(self, seconds):
+        """Until the order is carried out, or so long: what it is to meet may not need so much."""
+        end = time.monotonic() + seconds
+        while self.map[8:12] != bytes(4) and time.monotonic() < end:
+            time.sleep(0.01)
 
     def end(self):
         """No order any more; how many failed."""

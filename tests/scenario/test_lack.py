@@ -1,10 +1,13 @@
 """Memory that runs out in the primary, at each place in turn: the app goes on, nothing is left open, and it is said."""
 import os
 import signal
+import subprocess
 
 import pytest
+from control import status, verb
 from crowd import Crowd
-from intercepting import BINDS, app, home, user  # noqa: F401
+from harness import SLOW, UMBEL, wait_until
+from intercepting import BINDINGS, BINDS, answered_by, app, home, user  # noqa: F401
 from lacking import descriptors, lack, needs_lack  # noqa: F401
 
 pytestmark = needs_lack
@@ -33,3 +36,60 @@ def test_bind_and_listen(app, port, lack, policy):
         with Crowd(port, host=f"127.1.0.{n}") as crowd:
             crowd.go(3)
             assert not crowd.failures and set(crowd.pids()) == {pid}
+
+
+def wait_ready(run, but=()):
+    """{slot: pid} of two ready workers, none of them one of those. By status: what a worker said may be lost."""
+    def found():
+        pids = {w["slot"]: w["pid"] for w in status(run)["workers"] if w["state"] == "ready"}
+        return len(pids) == 2 and not set(pids.values()) & set(but) and pids
+    return wait_until(found, "two ready workers")
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_a_death(app, port, lack, spares):
+    """While its successor comes, or a spare steps in: the slot is filled again, whatever failed."""
+    run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before,
+                 options=["--spares", spares, "--min-uptime", "1ms"])
+    open_before = None
+    for before in range(0, 68, 4):
+        pids = wait_ready(run)
+        wait_until(lambda: [s["state"] for s in status(run)["spares"]] == ["held"] * spares, "a spare")
+        open_before = open_before or descriptors(run.pid)
+        lack.order(before)
+        os.kill(pids[1], signal.SIGKILL)
+        wait_until(lambda gone=pids[1]: not os.path.exists(f"/proc/{gone}"), "its end")
+        lack.wait(0.5)
+        lack.end()
+        wait_until(lambda gone=pids[1]: set(answered_by(port, 8)) == set(wait_ready(run, [gone]).values()), "all to answer")
+    wait_until(lambda: descriptors(run.pid) <= open_before + 2, "no descriptor to be left")
+
+
+def test_a_reload(app, port, lack):
+    """It is done, or refused or undone and that said; nobody waits for an answer that never comes."""
+    run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before, options=["--min-uptime", "1ms"])
+    for before in (0, 9, 16, 20, 21, 26, 34, 55):
+        lack.order(before)
+        done = verb(run, "reload", "app")
+        lack.end()
+        assert done.returncode in (0, 1, 4) and "has just ended" not in done.stderr
+        assert done.returncode == 0 or done.stderr
+        wait_ready(run)
+        answered_by(port, 8)
+
+
+def test_a_reload_that_waits_for_another(app, port, lack):
+    """It says that it waits, or that it cannot: both end with the other one."""
+    run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before)
+    for before in range(18, 26):
+        with subprocess.Popen([UMBEL, "reload", "app", "--canary", "1", "--hold", "60s"], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=os.environ | {"UMBEL_HOME": str(run.home)}) as first:
+            wait_until(lambda: (status(run)["reload"] or {}).get("phase") == "hold", "the hold")
+            lack.order(before)
+            second = subprocess.Popen(first.args[:3], stderr=subprocess.PIPE, env=os.environ | {"UMBEL_HOME": str(run.home)})
+            lack.wait(0.5)
+            lack.end()
+            assert verb(run, "reload", "app", "--undo").returncode == 0
+            first.communicate(timeout=20 * SLOW)
+            second.communicate(timeout=20 * SLOW)
+            assert second.returncode in (0, 1)
