@@ -148,6 +148,11 @@ bool inodes_have(const struct inodes *i, int fd)
 	return fstat(fd, &st) == 0 && find(i, st.st_ino);
 }
 
+int inodes_add(struct inodes *i, uint64_t inode)
+{
+	return add(i, &(struct inode){.number = inode, .fd = -1});
+}
+
 int inodes_add_fd(struct inodes *i, int fd)
 {
 	struct stat st;

@@ -41,7 +41,9 @@ int inodes_of_tree(pid_t root, struct inodes *ret); /* 0 or -errno; -EACCES: we 
 void inodes_finish(struct inodes *i);
 bool inodes_have(const struct inodes *i, int fd); /* one of ours is among them; false also if it is none */
 
-int inodes_add_fd(struct inodes *i, int fd); /* one of ours; they are in no order then. 0 or -errno */
+/* One more; they are in no order then. 0 or -errno */
+int inodes_add(struct inodes *i, uint64_t inode);
+int inodes_add_fd(struct inodes *i, int fd); /* one of ours */
 
 /* The process with the lowest number above `after` that has one of these sockets, as far as we may look; 0: none. */
 pid_t inodes_next_holder(const struct inodes *i, pid_t after);

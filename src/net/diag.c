@@ -290,9 +290,12 @@ int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_client
 
 int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data)
 {
-	struct dump p = {port, CONNECTED, 1 << (INET_DIAG_INFO - 1), on_row, data};
+	return dump_port(d, &(struct dump){port, CONNECTED, 1 << (INET_DIAG_INFO - 1), on_row, data});
+}
 
-	return dump_port(d, &p);
+int diag_listeners(struct diag *d, int port, diag_row_handler *on_row, void *data)
+{
+	return dump_port(d, &(struct dump){port, 1 << TCP_LISTEN, 0, on_row, data});
 }
 
 static int get_option(int fd, int option)
@@ -306,8 +309,7 @@ static int get_option(int fd, int option)
 /* ---- who listens at one address ---- */
 
 struct members {
-	struct dump dump;
-	int family, interface, v6only;
+	int port, family, interface, v6only;
 	uint8_t address[16]; /* of IPv4 the first four bytes */
 	uint32_t *inodes;
 	unsigned most;
@@ -327,12 +329,12 @@ static int describe(int fd, struct members *ret)
 	if (name.ss_family == AF_INET) {
 		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&name;
 
-		ret->dump.port = ntohs(v4->sin_port);
+		ret->port = ntohs(v4->sin_port);
 		memcpy(ret->address, &v4->sin_addr, 4);
 	} else if (name.ss_family == AF_INET6) {
 		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&name;
 
-		ret->dump.port = ntohs(v6->sin6_port);
+		ret->port = ntohs(v6->sin6_port);
 		memcpy(ret->address, &v6->sin6_addr, 16);
 		if (getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &ret->v6only, &v6only_size) < 0)
 			return -errno;
@@ -373,14 +375,10 @@ int diag_members(struct diag *d, int fd, uint32_t *ret, unsigned most)
 	struct members m = {.inodes = ret, .most = most};
 	int err = describe(fd, &m);
 
-	m.dump.states = 1 << TCP_LISTEN;
-	m.dump.on_row = on_member;
-	m.dump.data = &m;
-	if (!err)
-		err = dump_port(d, &m.dump);
+	err = err ? err : diag_listeners(d, m.port, on_member, &m);
 	if (err == -EINTR) {
 		m.count = 0;
-		err = dump_port(d, &m.dump);
+		err = diag_listeners(d, m.port, on_member, &m);
 	}
 	return err ? err : m.count;
 }

@@ -65,6 +65,7 @@ int diag_clients(struct diag *d, int port, bool find_busiest, struct diag_client
  * connection's TCP_INFO. 0 or -errno, of the handler too; -EINTR: they changed meanwhile: forget those, ask again. */
 typedef int diag_row_handler(const struct inet_diag_msg *row, const struct nlmsghdr *message, void *data);
 int diag_connections(struct diag *d, int port, diag_row_handler *on_row, void *data);
+int diag_listeners(struct diag *d, int port, diag_row_handler *on_row, void *data); /* likewise; cheap as diag_members() */
 
 /* After a walk that took so long: when the next one may be, so that a twentieth of the time at most goes into them. */
 static inline unsigned diag_pause_ms(uint64_t took_ns, unsigned least_ms)

@@ -181,14 +181,16 @@ static int offer_address(struct umbel_worker *w, const struct address *address, 
 }
 
 /* It goes without, then; said once. */
-static int tell_failure(struct umbel_worker *w, const char *address, int err)
+static int tell_failure(struct umbel_worker *w, const char *address, const struct address *a, int err)
 {
 	struct cluster *c = w->cluster;
+	bool is_told = w->kind != KIND_LISTEN_FDS && w->generation->told_no_offer;
+	const char *who = is_told ? "" : busy_text(c, a, err);
 
 	if (w->kind == KIND_LISTEN_FDS)
-		return reason_set(c->reason, err, "cannot listen on %s: %s", address, strerror(-err));
-	if (!w->generation->told_no_offer)
-		cluster_note(c, 0, "share", "%s cannot be offered (LISTEN_FDS): %s", address, strerror(-err));
+		return reason_set(c->reason, err, "cannot listen on %s: %s%s", address, strerror(-err), who);
+	if (!is_told)
+		cluster_note(c, 0, "share", "%s cannot be offered (LISTEN_FDS): %s%s", address, strerror(-err), who);
 	w->generation->told_no_offer = true;
 	return 0;
 }
@@ -211,7 +213,7 @@ int activation_offer(struct umbel_worker *w, struct activation *ret)
 			continue;
 		err = offer_address(w, &address, ret);
 		if (err)
-			err = tell_failure(w, *listen, err);
+			err = tell_failure(w, *listen, &address, err);
 	}
 	w->offered = err ? w->offered : ret->count;
 	if (err) {

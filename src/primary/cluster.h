@@ -7,6 +7,7 @@
 #include "base/reason.h"
 #include "base/signals.h"
 #include "net/filter.h"
+#include "primary/busy.h"
 #include "primary/kind.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
@@ -56,6 +57,7 @@ struct cluster {
 	struct generation *generation; /* of who is started now */
 	struct reload reload;
 	struct spares spares;
+	struct busy busy;
 	uv_timer_t limits;   /* memory and connections are looked at */
 	bool stopping;       /* no worker is started any more */
 	bool told_failed;    /* that every slot has failed */

@@ -78,7 +78,7 @@ static bool is_lack(int error)
 static void fail_unseen(struct intercept *x, const struct trap_call *call, const char *what, int error)
 {
 	trap_answer(x->notify, call->id, error);
-	own_tell_result(x->worker, call->thread, what, "an address that could not be read", error);
+	own_tell_result(x->worker, call->thread, what, NULL, error);
 }
 
 static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
@@ -160,7 +160,6 @@ static void hold(struct intercept *x, const struct trap_call *call)
 
 static void on_bind(struct intercept *x, const struct trap_call *call)
 {
-	char address[ADDRESS_TEXT_MAX];
 	struct own own;
 	int err = own_look(x->worker, call, &own);
 
@@ -188,7 +187,7 @@ static void on_bind(struct intercept *x, const struct trap_call *call)
 	if (own.replaced)
 		tell_once(x->cluster, 1, own.replaced);
 	trap_answer(x->notify, call->id, err);
-	own_tell_result(x->worker, own.caller.process, "bind", address_format(&own.address, address, sizeof(address)), err);
+	own_tell_result(x->worker, own.caller.process, "bind", &own.address, err);
 out:
 	own_finish(&own);
 }
@@ -286,7 +285,7 @@ static void on_listen(struct intercept *x, const struct trap_call *call)
 	if (!err)
 		err = own_seat(w, s);
 	trap_answer(x->notify, call->id, err);
-	own_tell_result(w, process, "listen on", s->address, err);
+	own_tell_result(w, process, "listen on", &s->listener.address, err);
 	if (!err)
 		own_serves(w, s);
 }

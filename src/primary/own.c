@@ -4,6 +4,7 @@
 #include "base/proc.h"
 #include "net/connections.h"
 #include "primary/admission.h"
+#include "primary/busy.h"
 #include "primary/cluster.h"
 #include "primary/named.h"
 #include "primary/policy.h"
@@ -396,11 +397,15 @@ void own_tell_beside(const struct own *own)
 		     address_format(&named, other, sizeof(other)));
 }
 
-void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const char *address, int error)
+void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const struct address *a, int error)
 {
+	char address[ADDRESS_TEXT_MAX] = "an address that cannot be read";
+
+	if (a)
+		address_format(a, address, sizeof(address));
 	if (!error)
 		told_works(&w->told, what, address);
 	else if (error != -ENOENT && !w->asked && told_fails(&w->told, what, address, error)) /* that: the call is gone */
-		cluster_note(w->cluster, w->slot->number, "share", "pid %d cannot %s %s: %s", (int)process, what, address,
-			     strerror(-error));
+		cluster_note(w->cluster, w->slot->number, "share", "pid %d cannot %s %s: %s%s", (int)process, what, address,
+			     strerror(-error), a ? busy_text(w->cluster, a, error) : "");
 }

@@ -50,7 +50,7 @@ int own_seat(struct umbel_worker *w, struct share *s); /* it accepts there. 0 or
 void own_serves(struct umbel_worker *w, struct share *s); /* it listens: told once, and perhaps it is ready */
 void own_tell_beside(const struct own *own); /* -ENOTSUP: that it is not shared, if another host was named; once */
 
-/* Of "bind", "listen on": 0 or -errno. The same failure is said once. */
-void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const char *address, int error);
+/* Of "bind", "listen on": 0 or -errno. The same failure is said once. Address NULL: it could not be read. */
+void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const struct address *a, int error);
 
 #endif

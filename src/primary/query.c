@@ -393,13 +393,16 @@ void query_address_text(const struct node_query *q, int *ret_family, char *out, 
 
 static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct node_query *q, int error)
 {
-	char address[ADDRESS_TEXT_MAX], why[ADDRESS_TEXT_MAX + 128];
+	char text[ADDRESS_TEXT_MAX], why[ADDRESS_TEXT_MAX + 192];
+	struct address a;
+	bool is_named = q->fd < 0 && query_address(q, &a) == 0;
 	int family;
 
-	query_address_text(q, &family, address, sizeof(address));
-	snprintf(why, sizeof(why), "cannot listen on %s: %s", address,
+	query_address_text(q, &family, text, sizeof(text));
+	snprintf(why, sizeof(why), "cannot listen on %s: %s%s", text,
 		 q->fd >= 0 && !is_passed(c, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
-						    : strerror(-error));
+						    : strerror(-error),
+		 is_named ? busy_text(c, &a, error) : "");
 	events_add_failed(c->events, w, error, why);
 }
 
