@@ -1,4 +1,4 @@
-import itertools
+import contextlib
 import os
 import random
 import secrets
@@ -12,11 +12,13 @@ pytest.register_assert_rewrite("harness", "contract")
 
 from harness import PROGRAMS, SLOW, UMBEL, Run, processes  # noqa: E402
 
-_ports = itertools.count(random.SystemRandom().randrange(10000, 30000))
+# Below those that the kernel gives to clients; who takes one may use the next three, too.
+PORTS = range(10000, 30000, 4)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "deadline(seconds): how long a test may take (default 60)")
+    config.addinivalue_line("markers", "alone: only figures of a machine without other tests tell something")
 
 
 @pytest.fixture(autouse=True)
@@ -34,29 +36,36 @@ def deadline(request):
     signal.signal(signal.SIGALRM, before)
 
 
+@contextlib.contextmanager
 def free_port():
-    """A port nobody has, below the range from which the kernel gives clients theirs."""
+    """A port nobody has. An abstract name keeps it from other tests of this machine, whoever runs them: between
+    two servers of a test it is free."""
     while True:
-        number = 10000 + next(_ports) % 20000
-        try:
-            for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-                with socket.socket(family) as s:
-                    if family == socket.AF_INET6:
-                        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                    s.bind((host, number))
-            return number
-        except OSError:
-            pass
+        number = random.SystemRandom().choice(PORTS)
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0umbel-test-port-{number}")
+                for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+                    with socket.socket(family) as s:
+                        if family == socket.AF_INET6:
+                            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                        s.bind((host, number))
+            except OSError:
+                continue
+            yield number
+            return
 
 
 @pytest.fixture
 def port():
-    return free_port()
+    with free_port() as number:
+        yield number
 
 
 @pytest.fixture
 def other_port():
-    return free_port()
+    with free_port() as number:
+        yield number
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ from harness import SLOW, get, is_refused, stat, wait_until, who
 
 
 class Wrk:
-    """wrk, while things happen."""
+    """wrk, while things happen: until result() is called."""
 
-    def __init__(self, port, connections, seconds, *options):
+    def __init__(self, port, connections, *options):
         self.process = subprocess.Popen(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{10 * SLOW}s",
+            ["wrk", "-t1", f"-c{connections}", f"-d{60 * SLOW}s", "--timeout", f"{10 * SLOW}s",
              *options, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True)
 
     def result(self):
         """(requests, errors by kind)"""
+        self.process.send_signal(signal.SIGINT)
         text = self.process.communicate(timeout=60 * SLOW)[0]
         kinds = re.search(r"connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
         errors = dict(zip(("connect", "read", "write", "timeout"), map(int, kinds.groups()))
@@ -59,7 +60,7 @@ def wait_busy(pid):
 def test_killed_under_load(umbel, port, options):
     run = umbel("-n", 2, "--", "node", "app.js", port)
     pids = run.wait_listening(2)
-    wrk = Wrk(port, 16, 4 * SLOW, *options)
+    wrk = Wrk(port, 16, *options)
     for pid in pids.values():
         wait_busy(pid)
     freeze(pids[2])  # so that what it holds can be counted
@@ -68,6 +69,7 @@ def test_killed_under_load(umbel, port, options):
     successor = run.wait_successor(2, pids[2])
     if options:  # each request is a new connection
         wait_busy(successor)
+    wait_busy(pids[1])
     requests, errors = wrk.result()
     assert requests > 100
     assert errors.pop("read", 0) + errors.pop("write", 0) <= in_hand

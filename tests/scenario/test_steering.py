@@ -36,18 +36,14 @@ def errors_of(wrk):
 def test_switching_under_load(app, port, kind):
     """Every 100 ms another policy: nobody notices."""
     run, pids = app(kind, 4, "rr")
-    seconds = 5
-    wrk, end = Wrk(port, 16, seconds, "-H", "Connection: close"), time.monotonic() + seconds
+    wrk = Wrk(port, 16, "-H", "Connection: close")
     with Crowd(port, parallel=8, sources=CLIENTS) as crowd:
-        turns = 0
-        while time.monotonic() < end:
-            switch(run, LIVE[turns % len(LIVE)])
-            turns += 1
+        for turn in range(20):
+            switch(run, LIVE[turn % len(LIVE)])
             pause = time.monotonic() + 0.1
             while time.monotonic() < pause:
                 crowd.go(8, leave=8)
         crowd.go()
-    assert turns >= 10 / SLOW
     assert not errors_of(wrk) and not crowd.failures
     assert run.slots() == pids
     assert set(crowd.pids()) == set(pids.values())
