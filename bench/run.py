@@ -55,7 +55,7 @@ class Plan:
     crash_peers: bool = True
 
 
-QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=1, tutorial_seconds=10, messages=20_000, steered=1_000,
+QUICK = Plan(seconds=1, short=0.1, pairs=2, warm=0, tutorial_seconds=2, messages=20_000, steered=1_000,
              getpid=1_000_000, crashes=2, crash_peers=False)
 
 

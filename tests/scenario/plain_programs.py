@@ -1,5 +1,6 @@
 """Servers of many languages that know nothing of umbel: what each needs, and its command. tests/packages runs all of
 them at length, the tests here those that are small and mostly there."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -7,11 +8,11 @@ import sys
 from collections import namedtuple
 
 import pytest
-from harness import BUILD, PROGRAMS
+from harness import PROGRAMS, ROOT
 from intercepting import BINDINGS
 
 FILES = PROGRAMS / "plain"
-BUILT = BUILD / "tests" / "plain"
+BUILT = ROOT / "build" / "tests" / "plain"  # nothing of umbel is in them
 
 # needs: commands; command(port, directory): its words. options: of `umbel run`. The directory is its own, and it may
 # write there. deb: Debian's package that says its version.
@@ -20,10 +21,13 @@ Plain = namedtuple("Plain", "needs command options deb remark", defaults=((), No
 
 def build_once(name, *command, **env):
     """The program, built there by command from the sources here."""
-    if not (BUILT / name).exists():
-        BUILT.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(list(map(str, command)), cwd=FILES, env=os.environ | env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with open(BUILT / f"{name}.lock", "w") as lock:  # several tests at once may want it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (BUILT / name).exists():
+            done = subprocess.run(list(map(str, command)), cwd=FILES, env=os.environ | env, capture_output=True,
+                                  text=True)
+            assert done.returncode == 0, done.stderr
     return BUILT / name
 
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from control import status
 from crowd import Crowd
-from harness import SLOW, is_refused, wait_until
+from harness import SLOW, is_refused, stat, wait_until
 from intercepting import (BINDINGS, NOBODY, ab, app, check_all_used, each_user, home, user)  # noqa: F401
 from plain_programs import PLAIN, check_there
 from test_deaths import connections_of, freeze
@@ -93,6 +93,7 @@ def calls_of(pid, port, tmp_path, requests):
         if "attached" not in said:
             pytest.skip(f"strace may not attach here: {said}")
         ab(port, requests, clients=1)
+        wait_until(lambda: stat(pid)[0] == "S", "it to accept again: the last close() is over")
     finally:
         strace.send_signal(signal.SIGINT)
         strace.wait(20 * SLOW)
