@@ -12,10 +12,10 @@
 #include <linux/inet_diag.h>
 #include <linux/kcmp.h>
 #include <linux/tcp.h> /* glibc's struct tcp_info ends too soon (K76) */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -344,13 +344,13 @@ int connections_look(struct diag *d, int port, struct inodes *of, struct connect
 
 static bool end(const struct inode *one)
 {
-	int fd = proc_copy_fd(one->thread, one->process, one->fd), unread = 0;
+	struct pollfd p = {.fd = proc_copy_fd(one->thread, one->process, one->fd), .events = POLLIN | POLLRDHUP};
 	struct stat st;
-	/* Its number may have another socket by now, or the client have spoken. */
-	bool ended = fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == one->number && ioctl(fd, FIONREAD, &unread) == 0 &&
-		     unread == 0 && shutdown(fd, SHUT_WR) == 0;
+	/* Its number may have another socket by now, or the client have spoken, or it has had its end. */
+	bool ended = p.fd >= 0 && fstat(p.fd, &st) == 0 && st.st_ino == one->number && poll(&p, 1, 0) == 0 &&
+		     shutdown(p.fd, SHUT_RD) == 0;
 
-	fd_close(&fd);
+	fd_close(&p.fd);
 	return ended;
 }
 

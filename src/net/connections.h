@@ -59,10 +59,10 @@ struct diag;
  * (diag.h). 0 or -errno. */
 int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret);
 
-/* Tells the clients of those that are marked that no more will come (shutdown(2)), as a server does whose keep-alive
- * time is over: a client then connects anew, and the program sees the end of a client. A request that is on its way
- * in that moment is lost, as it is there. Not where the client has spoken meanwhile. How many; 0 also where the
- * program's descriptors may not be copied (pidfd_getfd(2)). */
+/* Lets the program see the end of those that are marked, as if their clients had gone (shutdown(2) for reading): it
+ * closes them, and a client connects anew, as when a server's keep-alive time is over. What came before is
+ * still read and answered; what comes after the program has closed was not executed. Each once, and none whose client has
+ * spoken meanwhile. How many; 0 also where the program's descriptors may not be copied (pidfd_getfd(2)). */
 unsigned connections_end_idle(struct inodes *of);
 
 #endif

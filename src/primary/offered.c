@@ -12,6 +12,7 @@
 #include "primary/policy.h"
 #include "primary/ready.h"
 #include "primary/settings.h"
+#include "primary/spares.h"
 #include "primary/steering.h"
 #include "primary/worker.h"
 #include "wire/node.h"
@@ -135,8 +136,11 @@ void activation_look(struct umbel_worker *w)
 		worker_deadline(w, DEADLINE_OFFER, LOOK_MS);
 		return;
 	}
-	if (w->kind == KIND_INTERCEPT)
+	if (w->kind == KIND_INTERCEPT) {
 		w->kind_why = "it took the sockets that it was offered (LISTEN_FDS)";
+		spares_cannot_be(w->cluster, w->generation, "a program that takes the sockets that it is offered "
+				 "(LISTEN_FDS) cannot be held before it listens");
+	}
 	ready_listens(w);
 }
 

@@ -127,8 +127,7 @@ static int start_one(struct cluster *c)
 	int err = worker_start(&c->spares.waiting, c->generation, &w);
 
 	if (err == -ENOTSUP) {
-		c->spares.unfit = c->generation->number;
-		cluster_note(c, 0, "spares", "%s", c->reason->text);
+		spares_cannot_be(c, c->generation, c->reason->text);
 		return err;
 	}
 	if (err) {
@@ -169,6 +168,16 @@ void spares_update(struct cluster *c)
 		arm(c);
 }
 
+void spares_cannot_be(struct cluster *c, const struct generation *g, const char *why)
+{
+	if (g != c->generation || c->spares.unfit == g->number)
+		return;
+	c->spares.unfit = g->number;
+	if (c->settings.spares)
+		cluster_note(c, 0, "spares", "%s", why);
+	spares_update(c);
+}
+
 void spares_renew(struct cluster *c)
 {
 	struct umbel_worker *w;
@@ -189,7 +198,7 @@ struct umbel_worker *spares_take(struct slot *slot)
 	struct umbel_worker *w, *best = NULL;
 	struct cluster *c = slot->cluster;
 
-	if (!may_take(slot))
+	if (!may_take(slot) || c->spares.unfit == slot->generation->number)
 		return NULL;
 	TAILQ_FOREACH (w, &c->workers, link) {
 		if (!is_usable(w, slot->generation))

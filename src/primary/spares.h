@@ -27,6 +27,9 @@ void spares_close(struct cluster *c);
  * successor may need the CPU. */
 void spares_update(struct cluster *c);
 
+/* Workers of that generation cannot be held: those that boot are ended, and it is said why. */
+void spares_cannot_be(struct cluster *c, const struct generation *g, const char *why);
+
 /* What they are started from has changed. */
 void spares_renew(struct cluster *c);
 

@@ -6,7 +6,7 @@
 /stream/MS   a word each so long, for ever
 
 Words: `term`: it says on stdout how many requests are in progress when SIGTERM comes, and ends; else SIGTERM kills it.
-`fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`: who is not root may not look at it."""
+`pipe`: SIGPIPE kills it, as a program in C. `fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`: who is not root may not look at it."""
 import ctypes
 import os
 import signal
@@ -84,6 +84,8 @@ def on_term(*_):
     os._exit(0)
 
 
+if "pipe" in sys.argv[2:]:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 if "term" in sys.argv[2:]:
     signal.signal(signal.SIGTERM, on_term)
 serve(int(sys.argv[1]), sys.argv[2:])

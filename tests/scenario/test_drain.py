@@ -172,6 +172,26 @@ def test_idle_connection_ends_while_another_is_busy(slow, connect):
     assert run.find("SIGTERM with 0 in progress")
 
 
+def test_stream_that_looks_idle(slow, connect):
+    """It is ended as far as the program reads from it; what it writes does not kill it, and others are finished."""
+    run, pids = slow("pipe", options=["--grace", "600s"])
+    stream, busy = connect(), connect()
+    stream.ask("stream/400")
+    stream.answer()
+    busy.ask("wait")
+    wait_busy(pids[1], busy)
+    over = Verb(run, "reload", "app")
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    for _ in range(5):
+        assert stream.socket.recv(100) == b"%d\n" % pids[1]
+    assert busy.go_on() == pids[1]
+    stream.wait_end()
+    over.wait()
+    # Each once; the other one perhaps too, between the answer and the end.
+    assert re.fullmatch(rf"pid {pids[1]}: (1 idle connection was|2 idle connections were) ended while .*", notes(run)[0])
+    assert not run.find("SIGPIPE")
+
+
 @pytest.mark.parametrize("order", [("reload", "app"), ("stop", "app")], ids=["reload", "stop"])
 def test_response_in_progress_is_finished(slow, connect, order):
     run, pids = slow("term")

@@ -265,6 +265,34 @@ def test_cannot_be_held(umbel, port):
     assert status(run)["spares"] == []
 
 
+TAKES = """import http.server, os, socket, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"%d" % os.getpid())
+if os.environ.get("LISTEN_PID") == str(os.getpid()):
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
+    server.socket = socket.socket(fileno=3)
+    server.socket.set_inheritable(False)
+else:
+    server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer)
+server.serve_forever()
+"""
+
+
+def test_program_that_takes_its_sockets(umbel, port, other_port):
+    """A spare is offered none, and would serve somewhere else."""
+    run = umbel("--name", "app", "-n", 1, "--spares", 2, "--listen", f"tcp://127.0.0.1:{port}", "--", PYTHON3, "-c",
+                TAKES, other_port)
+    first = serving(run)[1]
+    run.wait_for(r"^umbel: spares: a program that takes the sockets that it is offered \(LISTEN_FDS\) cannot be held")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: serving(run)[1] != first, "a successor")
+    assert int(get(port)) == serving(run)[1]
+    assert not run.find("steps in") and look(run)["spares"] == []
+
+
 def test_grows_old(umbel, port):
     run = umbel("--name", "app", "-n", 1, "--spares", 1, "--soak", "100ms", "--recycle-age", f"{2 * SLOW}s", "--",
                 TESTS / "spares", f"tcp://:{port}")
