@@ -1,5 +1,6 @@
 #include "base/reason.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -11,4 +12,9 @@ int reason_set(struct reason *r, int err, const char *format, ...)
 	vsnprintf(r->text, sizeof(r->text), format, args);
 	va_end(args);
 	return err;
+}
+
+bool error_is_lack(int error)
+{
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOBUFS;
 }

@@ -16,9 +16,6 @@ void intercept_begin(struct umbel_worker *w); /* it is there: its calls are answ
 void intercept_end(struct umbel_worker *w);   /* it is dead: nothing waits any more */
 void intercept_destroy(struct umbel_worker *w); /* it was never started */
 
-/* It has sockets that are sides, or accepts from one that all share: it serves, or is about to. */
-bool intercept_has_sockets(const struct umbel_worker *w);
-
 /* A spare (w->is_spare) is held in its listen(2): worker_happens(w, WORKER_HELD) has told. It has a slot now. */
 void intercept_release(struct umbel_worker *w);
 

@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "primary/activation.h"
+#include "primary/calls.h"
 #include "primary/death.h"
 #include "primary/dialogue.h"
 #include "primary/drain.h"
@@ -132,7 +133,7 @@ static void action_drain(struct umbel_worker *w)
 {
 	bool is_deaf = !w->online || !w->connected;
 
-	if (is_deaf && intercept_has_sockets(w))
+	if (is_deaf && calls_have_sockets(w))
 		drain_begin(w); /* this first: it looks at what it serves */
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
@@ -198,7 +199,7 @@ void worker_ask(struct umbel_worker *w)
 {
 	/* One that never spoke would not understand, and serves nobody, unless it has sockets. */
 	bool is_deaf = !w->online || !w->connected;
-	bool serves = intercept_has_sockets(w) && w->state != UMBEL_STATE_STARTING;
+	bool serves = calls_have_sockets(w) && w->state != UMBEL_STATE_STARTING;
 	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !serves);
 
 	w->asked = w->asked_by_us = true;
@@ -414,7 +415,7 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	kill(-w->pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
 	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
-	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->asked && intercept_has_sockets(w))
+	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->asked && calls_have_sockets(w))
 		w->went_away = leftover_end(w) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);

@@ -5,11 +5,15 @@
  *     binds unix PATH          a unix socket, likewise
  *     binds udp PORT           answers datagrams with its pid
  *     binds many PORT COUNT    so many addresses, 127.1.0.1 and so on, as fast as it can; serves the first
- *     binds alarmed PORT COUNT the same, with a signal every 0.2 ms that it handles
- *     binds steps PORT         one address more at each SIGUSR1, with a new socket until it has it: says so each time */
+ *     binds alarmed PORT COUNT listens at so many, with a signal every 0.1 ms that it handles; keeps the first
+ *     binds interrupted PORT COUNT   the same, without SA_RESTART: then it calls again
+ *     binds at-once PORT COUNT listens at so many, in a thread each; serves one of them
+ *     binds steps PORT         tries to listen at one more at each SIGUSR1, and says how that went */
 #include "plain.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -117,24 +121,10 @@ static void udp(const char *port)
 	}
 }
 
-static void on_alarm(int number)
-{
-}
-
-static void set_alarm(suseconds_t every_us)
-{
-	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
-	struct itimerval timer = {{0, every_us}, {0, every_us}};
-
-	if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &timer, NULL) < 0)
-		plain_fail("setitimer");
-}
-
-static void many(const char *port, int count, suseconds_t alarm_every_us)
+static void many(const char *port, int count)
 {
 	int first = -1;
 
-	set_alarm(alarm_every_us);
 	for (int i = 1; i <= count; i++) {
 		char host[32];
 		int fd;
@@ -145,9 +135,55 @@ static void many(const char *port, int count, suseconds_t alarm_every_us)
 		if (first < 0)
 			first = fd;
 	}
-	set_alarm(0);
 	printf("%d has bound %d\n", (int)getpid(), count);
 	plain_listen(first);
+	serve(first);
+}
+
+static void on_alarm(int number)
+{
+}
+
+static void set_alarm(int flags, suseconds_t every_us)
+{
+	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
+	struct itimerval timer = {{0, every_us}, {0, every_us}};
+
+	if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &timer, NULL) < 0)
+		plain_fail("setitimer");
+}
+
+/* As a careful program does; what it is not to meet alone is counted. */
+static int insist(int result, const char *what, int *interrupted)
+{
+	if (result < 0 && errno != EINTR)
+		plain_fail(what);
+	*interrupted += result < 0;
+	return result;
+}
+
+static void alarmed(const char *port, int count, int flags)
+{
+	int first = -1, interrupted = 0;
+
+	set_alarm(flags, 100);
+	for (int i = 1; i <= count; i++) {
+		char host[32];
+		int fd;
+
+		snprintf(host, sizeof(host), "127.1.0.%d", i);
+		fd = plain_socket(host, SOCK_STREAM, 0);
+		while (insist(try_bind(fd, host, port), "bind", &interrupted) < 0)
+			;
+		while (insist(listen(fd, 128), "listen", &interrupted) < 0)
+			;
+		if (first < 0)
+			first = fd;
+		else
+			close(fd);
+	}
+	set_alarm(SA_RESTART, 0);
+	printf("%d has bound %d, %d calls interrupted\n", (int)getpid(), count, interrupted);
 	serve(first);
 }
 
@@ -157,7 +193,7 @@ static int try_to_listen(const char *host, const char *port)
 
 	if (bound == 0 && listen(fd, 128) == 0)
 		return fd;
-	printf("%s: %s\n", bound < 0 ? "bind" : "listen", strerrorname_np(errno));
+	printf("%d cannot %s: %s\n", (int)getpid(), bound < 0 ? "bind" : "listen", strerrorname_np(errno));
 	close(fd);
 	return -1;
 }
@@ -183,11 +219,36 @@ static void steps(const char *port)
 		if (!fds[0].revents || count == 256 || read(fds[0].fd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		snprintf(host, sizeof(host), "127.1.0.%d", (int)count);
-		while ((fds[count].fd = try_to_listen(host, port)) < 0)
-			;
-		fds[count++].events = POLLIN;
-		printf("%d has bound %d\n", (int)getpid(), (int)count - 1);
+		fds[count].events = POLLIN;
+		fds[count].fd = try_to_listen(host, port);
+		if (fds[count].fd < 0)
+			continue;
+		printf("%d has bound %d\n", (int)getpid(), (int)count);
+		count++;
 	}
+}
+
+static void *listen_there(void *port)
+{
+	static _Atomic int number;
+	char host[32];
+
+	snprintf(host, sizeof(host), "127.1.0.%d", ++number);
+	return (void *)(intptr_t)plain_listener(host, port);
+}
+
+static void at_once(char *port, int count)
+{
+	pthread_t threads[100];
+	void *first = NULL;
+
+	for (int i = 0; i < count; i++)
+		if (pthread_create(&threads[i], NULL, listen_there, port) != 0)
+			plain_fail("pthread_create");
+	for (int i = count; i-- > 0;)
+		pthread_join(threads[i], &first);
+	printf("%d listens %d times\n", (int)getpid(), count);
+	serve((int)(intptr_t)first);
 }
 
 int main(int argc, char **argv)
@@ -203,9 +264,13 @@ int main(int argc, char **argv)
 	else if (strcmp(mode, "udp") == 0 && argc > 2)
 		udp(argv[2]);
 	else if (strcmp(mode, "many") == 0 && argc > 3)
-		many(argv[2], atoi(argv[3]), 0);
+		many(argv[2], atoi(argv[3]));
 	else if (strcmp(mode, "alarmed") == 0 && argc > 3)
-		many(argv[2], atoi(argv[3]), 200);
+		alarmed(argv[2], atoi(argv[3]), SA_RESTART);
+	else if (strcmp(mode, "interrupted") == 0 && argc > 3)
+		alarmed(argv[2], atoi(argv[3]), 0);
+	else if (strcmp(mode, "at-once") == 0 && argc > 3)
+		at_once(argv[2], atoi(argv[3]) % 100);
 	else if (strcmp(mode, "steps") == 0 && argc > 2)
 		steps(argv[2]);
 	else

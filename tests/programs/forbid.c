@@ -1,6 +1,7 @@
-/* Executes a program for which some system calls fail with EPERM, as for many in containers; or, of the last two, with ENOMEM.
+/* Executes a program for which some system calls fail with EPERM, as for many in containers; or with ENOMEM; or as with
+ * an older kernel.
  *
- *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp, steering, passcred */
+ *     forbid CALL[,CALL] PROGRAM ARGS...      pidfd_getfd, process_vm_readv, seccomp, steering, passcred, wait_killable */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -12,17 +13,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { ANY = 0xffff };
+
 static const struct {
 	const char *name;
 	unsigned number;
-	unsigned option; /* setsockopt: only this one of SOL_SOCKET; 0: any call */
+	unsigned second, third; /* of its arguments */
 	unsigned error;
 } calls[] = {
-    {"pidfd_getfd", SYS_pidfd_getfd, 0, EPERM},
-    {"process_vm_readv", SYS_process_vm_readv, 0, EPERM},
-    {"seccomp", SYS_seccomp, 0, EPERM},
-    {"steering", SYS_setsockopt, SO_ATTACH_REUSEPORT_CBPF, ENOMEM},
-    {"passcred", SYS_setsockopt, SO_PASSCRED, ENOMEM},
+    {"pidfd_getfd", SYS_pidfd_getfd, ANY, ANY, EPERM},
+    {"process_vm_readv", SYS_process_vm_readv, ANY, ANY, EPERM},
+    {"seccomp", SYS_seccomp, ANY, ANY, EPERM},
+    {"steering", SYS_setsockopt, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, ENOMEM},
+    {"passcred", SYS_setsockopt, SOL_SOCKET, SO_PASSCRED, ENOMEM},
+    {"wait_killable", SYS_seccomp, SECCOMP_FILTER_FLAG_NEW_LISTENER | 1 << 5, ANY, EINVAL}, /* before 5.19 */
 };
 
 /* The half of an argument that an int is in. */
@@ -38,12 +42,13 @@ static int forbid(const char *name)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
 		struct sock_filter code[] = {
 		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 6),
-		    BPF_JUMP(BPF_JMP | BPF_JA, calls[i].option ? 0 : 4, 0, 0),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 7),
+		    BPF_JUMP(BPF_JMP | BPF_JA, calls[i].second == ANY ? 2 : 0, 0, 0),
 		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, place_of(1)),
-		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].second, 0, 4),
+		    BPF_JUMP(BPF_JMP | BPF_JA, calls[i].third == ANY ? 2 : 0, 0, 0),
 		    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, place_of(2)),
-		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].option, 0, 1),
+		    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].third, 0, 1),
 		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | calls[i].error),
 		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		};

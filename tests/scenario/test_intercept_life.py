@@ -216,10 +216,14 @@ def test_in_a_network_of_its_own(app, port):
 
 
 def test_more_sockets_than_one_may_have(app, port):
-    """64 of one worker, as the error tells it."""
-    run = app(BINDS, "many", port, 70, workers=1, wait=False)
+    """64 of one worker: its program hears of the next one, and the operator what that means, once."""
+    run = app(BINDS, "many", port, 64, workers=1)[0]
+    assert run.stop() == 0
+    run = app(BINDS, "many", port, 70, workers=2, wait=False, options=["--max-failures", "2"])
     run.wait_for("bind: Too many open files")
     assert run.wait(60) == 1
+    assert len(run.find(r"^umbel: share: a worker has as many sockets as can be shared \(64\): .*--no-share")) == 1
+    assert run.find(rf"pid \d+ cannot bind tcp://127.1.0.65:{port}: Too many open files$")
 
 
 def test_two_apps_on_one_port(app, umbel, port):

@@ -1,5 +1,7 @@
-"""Memory that runs out in the primary, at each place in turn: the app goes on, nothing is left open, and it is said."""
+"""Memory, or descriptors, that run out in the primary, at each place in turn: the app goes on, nothing is left open, and it is said."""
+import itertools
 import os
+import resource
 import signal
 import subprocess
 
@@ -10,9 +12,15 @@ from harness import SLOW, UMBEL, wait_until
 from intercepting import BINDINGS, BINDS, answered_by, app, home, user  # noqa: F401
 from lacking import descriptors, lack, needs_lack  # noqa: F401
 
-pytestmark = needs_lack
+def step(run, pid):
+    """One address more, or false: it could not have it."""
+    said = rf"^(?:\[\d\] )?{pid} (has bound|cannot (?:bind|listen):)"
+    count = len(run.find(said))
+    os.kill(pid, signal.SIGUSR1)
+    return run.wait_for(said, count=count + 1)[1] == "has bound"
 
 
+@needs_lack
 @pytest.mark.parametrize("policy", ["spread", "shared"])
 def test_bind_and_listen(app, port, lack, policy):
     """The n-th allocation fails while the program binds: it hears of that, or nothing, and has its address at the next
@@ -23,14 +31,14 @@ def test_bind_and_listen(app, port, lack, policy):
     failed, before, grown = [], descriptors(run.pid), set()
     while not failed or any(failed[-3:]):
         lack.order(len(failed))
-        os.kill(pid, signal.SIGUSR1)
-        run.wait_for(rf"\b{pid} has bound {len(failed) + 1}$")
+        if not step(run, pid):
+            assert step(run, pid)
         failed.append(lack.end())
         before, last = descriptors(run.pid), before
         grown.add(before - last)
     assert sum(failed) > 15
     assert len(grown) == 1, "each address has as many sockets"
-    heard = len(run.find(r"\b(bind|listen): ENOMEM$"))
+    heard = len(run.find(rf"{pid} cannot (bind|listen): ENOMEM$"))
     assert heard >= 8 and heard == len(run.find(rf"pid {pid} cannot (bind|listen on) .*: Cannot allocate memory$"))
     for n in range(1, len(failed) + 1):
         with Crowd(port, host=f"127.1.0.{n}") as crowd:
@@ -46,6 +54,7 @@ def wait_ready(run, but=()):
     return wait_until(found, "two ready workers")
 
 
+@needs_lack
 @pytest.mark.parametrize("spares", [0, 1])
 def test_a_death(app, port, lack, spares):
     """While its successor comes, or a spare steps in: the slot is filled again, whatever failed."""
@@ -65,6 +74,7 @@ def test_a_death(app, port, lack, spares):
     wait_until(lambda: descriptors(run.pid) <= open_before + 2, "no descriptor to be left")
 
 
+@needs_lack
 def test_a_reload(app, port, lack):
     """It is done, or refused or undone and that said; nobody waits for an answer that never comes."""
     run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before, options=["--min-uptime", "1ms"])
@@ -78,6 +88,7 @@ def test_a_reload(app, port, lack):
         answered_by(port, 8)
 
 
+@needs_lack
 def test_a_reload_that_waits_for_another(app, port, lack):
     """It says that it waits, or that it cannot: both end with the other one."""
     run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before)
@@ -93,3 +104,34 @@ def test_a_reload_that_waits_for_another(app, port, lack):
             first.communicate(timeout=20 * SLOW)
             second.communicate(timeout=20 * SLOW)
             assert second.returncode in (0, 1)
+
+
+def limit_for(pid, more):
+    """The limit with which it may open so many more: there may be gaps between those that it has."""
+    open_ = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    free = (n for n in itertools.count() if n not in open_)
+    return next(itertools.islice(free, more, None))
+
+
+def test_descriptors(app, port):
+    """The primary may open so many more while one worker binds: the program hears of it, or has its address, perhaps
+    without its pads. Those are there when the next one has it too."""
+    run = app(BINDS, "steps", port, workers=2, wait=False)
+    run.wait_for(r"\d+ waits", count=2)
+    pids, limits = run.slots(), resource.prlimit(run.pid, resource.RLIMIT_NOFILE)
+    start, grown = descriptors(run.pid), []
+    for more in range(10):
+        before = descriptors(run.pid)
+        resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (limit_for(run.pid, more), limits[1]))
+        has_it = step(run, pids[1])
+        resource.prlimit(run.pid, resource.RLIMIT_NOFILE, limits)
+        assert has_it or step(run, pids[1])
+        grown.append(descriptors(run.pid) - before)
+    assert set(grown) == {3, 4}, "a door, a side, and one pad or two"
+    assert run.find(rf"pid {pids[1]} cannot (bind|listen on) .*: Too many open files$")
+    for n in range(1, 11):
+        assert step(run, pids[2])
+        with Crowd(port, host=f"127.1.0.{n}") as crowd:
+            crowd.go(20)
+            assert not crowd.failures and set(crowd.pids()) == set(pids.values())
+    assert descriptors(run.pid) == start + 10 * 5
