@@ -47,7 +47,7 @@ static int read_back(int fd, struct filter *ret)
 		free(program);
 		return -EIO;
 	}
-	*ret = (struct filter){program, (unsigned short)((size_t)size / sizeof(*program))};
+	*ret = (struct filter){.program = program, .length = (unsigned short)((size_t)size / sizeof(*program))};
 	return 0;
 }
 
@@ -57,6 +57,13 @@ static int is_allowed(void)
 	const uint32_t action = SECCOMP_RET_USER_NOTIF;
 
 	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0 && errno == EPERM ? -EPERM : 0;
+}
+
+enum { WAITS = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV };
+
+static long load(const struct sock_fprog *program, unsigned long flags)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program);
 }
 
 int filter_build(struct filter *ret)
@@ -78,6 +85,8 @@ int filter_build(struct filter *ret)
 		goto release;
 	}
 	err = seccomp_export_bpf(ctx, fd) < 0 ? -ENOSYS : read_back(fd, ret);
+	if (!err) /* flags that it knows it does not complain of first: there is no program */
+		ret->is_interrupted = load(NULL, WAITS) < 0 && errno == EINVAL;
 	fd_close(&fd);
 release:
 	seccomp_release(ctx);
@@ -90,21 +99,15 @@ void filter_finish(struct filter *f)
 	*f = (struct filter){0};
 }
 
-static long load(const struct filter *f, unsigned long flags)
-{
-	struct sock_fprog program = {f->length, f->program};
-
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-}
-
 int filter_install(const struct filter *f, bool no_new_privs)
 {
+	struct sock_fprog program = {f->length, f->program};
 	long fd;
 
 	if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	fd = load(f, SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	fd = load(&program, WAITS);
 	if (fd < 0 && errno == EINVAL)
-		fd = load(f, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+		fd = load(&program, SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	return fd < 0 ? -errno : (int)fd;
 }

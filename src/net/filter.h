@@ -13,6 +13,7 @@ struct sock_filter;
 struct filter {
 	struct sock_filter *program; /* NULL: none */
 	unsigned short length;       /* instructions */
+	bool is_interrupted; /* the kernel lets signals interrupt a call that is being answered: before 5.19 */
 };
 
 /* 0, or -errno: -ENOMEM, -EMFILE, -ENOSYS (libseccomp or the kernel could not). bind and listen:

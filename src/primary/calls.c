@@ -172,13 +172,14 @@ static void hold(struct calls *x, const struct trap_call *call)
 	worker_happens(x->worker, WORKER_HELD);
 }
 
+/* A signal has taken a call back that was done, or its answer (K55), and its thread calls again. */
 static bool was_bound_before(const struct calls *x, const struct trap_call *call, const struct own *own)
 {
 	const struct share *s;
 	struct side *side;
 	struct stat st;
 
-	if (!x->has_unheard || !stat_fd(call->thread, call->fd, &st))
+	if (!x->cluster->filter.is_interrupted || !stat_fd(call->thread, call->fd, &st))
 		return false;
 	s = find_listening(x->worker, &st, &side);
 	return s && s == sharing_find_address(x->cluster, &own->address, s->wish.ipv6_only);
@@ -216,7 +217,7 @@ static void on_bind(struct calls *x, const struct trap_call *call)
 	err = bind_it(x, call, &own);
 	if (own.replaced)
 		tell_once(x->cluster, 1, own.replaced);
-	x->has_unheard |= trap_answer(x->notify, call->id, err) == -ENOENT && !err;
+	trap_answer(x->notify, call->id, err);
 	own_tell_result(x->worker, own.caller.process, "bind", &own.address, err);
 out:
 	own_finish(&own);

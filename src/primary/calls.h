@@ -21,7 +21,6 @@ struct calls {
 	int notify;
 	struct trap_call held[CALLS_HELD_MOST]; /* of a spare */
 	unsigned held_count;
-	bool has_unheard; /* a bind(2) was done, and its thread had gone to handle a signal: it calls again (K55) */
 };
 
 void calls_on(struct calls *x, const struct trap_call *call);
