@@ -1,4 +1,5 @@
 """What makes a worker ready that says nothing of it: a command's success, an answer of its own, its age."""
+import contextlib
 import http.server
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from c_programs import EXAMPLES
@@ -90,8 +92,12 @@ def test_a_command_ends_with_its_worker(umbel, token):
                 "-c", "exec sleep 600")
 
     def commands():
-        return {pid for pid in processes(token)
-                if open(f"/proc/{pid}/cmdline").read().split("\0")[:2] in (["sleep", "601"], ["sleep", "602"])}
+        found = set()
+        for pid in processes(token):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                found |= {pid} if words[:2] in (["sleep", "601"], ["sleep", "602"]) else set()
+        return found
 
     first = wait_until(lambda: len(found := commands()) == 2 and found, "the command to run")
     os.kill(run.slots()[1], signal.SIGKILL)

@@ -167,7 +167,8 @@ def app(umbel, tmp_path, environment, port):
 
 
 class Asking(threading.Thread):
-    """Asks without a pause, each time on a new connection; any failure fails the test."""
+    """Asks again and again, each time on a new connection; any failure fails the test. The short pause leaves the
+    machine to those who are being replaced, and to other tests."""
 
     def __init__(self, app):
         super().__init__(daemon=True)
@@ -175,7 +176,7 @@ class Asking(threading.Thread):
         self.count = 0
 
     def run(self):
-        while not self.enough.is_set():
+        while not self.enough.wait(0.005):
             try:
                 self.pids.add(self.app.get()["pid"])
                 self.count += 1
