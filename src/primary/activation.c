@@ -86,20 +86,16 @@ static int open_share(struct umbel_worker *w, const struct address *a, struct sh
 {
 	struct cluster *c = w->cluster;
 	struct socket_wish wish = {.address = *a, .fd = -1, .datagrams = a->kind == ADDRESS_UDP};
-	enum share_form form = SHARE_GROUP;
+	enum share_form form;
 	char *key, text[ADDRESS_TEXT_MAX];
 	int err;
 
 	named_apply(w->is_other_user, &c->settings, &wish.address);
-	if (a->kind == ADDRESS_UNIX || wish.address.options.shared || settings_policy(&c->settings) == UMBEL_SHARED ||
-	    cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX)
-		form = SHARE_LENT;
+	form = sharing_form(c, &wish.address, false, false);
 	wish.is_bound_only = form == SHARE_GROUP && a->kind == ADDRESS_TCP;
 	if (asprintf(&key, "offered %s", address_format(a, text, sizeof(text))) < 0)
 		return -ENOMEM;
-	err = share_open(c, key, &wish, form, own_policy(c, form), json_null(), ret);
-	if (err == -EADDRINUSE && sharing_close_closed(c, a))
-		err = share_open(c, key, &wish, form, own_policy(c, form), json_null(), ret);
+	err = sharing_add(c, key, &wish, form, own_policy(c, form), json_null(), ret);
 	if (err) {
 		free(key);
 		return err;

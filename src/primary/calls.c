@@ -179,7 +179,11 @@ static bool was_bound_before(const struct calls *x, const struct trap_call *call
 	struct side *side;
 	struct stat st;
 
-	if (!x->cluster->filter.is_interrupted || !stat_fd(call->thread, call->fd, &st))
+	if (!x->cluster->filter.is_interrupted)
+		return false;
+	if (own->fd >= 0)
+		return own_is_there(own);
+	if (!stat_fd(call->thread, call->fd, &st))
 		return false;
 	s = find_listening(x->worker, &st, &side);
 	return s && s == sharing_find_address(x->cluster, &own->address, s->wish.ipv6_only);

@@ -40,6 +40,16 @@ static bool is_bound(int fd)
 	       a.port > 0;
 }
 
+bool own_is_there(const struct own *own)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	struct address a;
+
+	return getsockname(own->fd, (struct sockaddr *)&name, &len) == 0 && address_from_socket(&name, len, &a) == 0 &&
+	       a.port == own->address.port && strcmp(a.host, own->address.host) == 0;
+}
+
 /* In another network namespace, where it stands alone. Before Linux 5.14 nobody can tell. */
 static bool is_elsewhere(int fd)
 {
@@ -163,21 +173,17 @@ static int open_share(struct own *own, struct share **ret)
 	struct cluster *c = own->worker->cluster;
 	struct socket_wish wish = {.address = own->address, .fd = -1, .ipv6_only = own->ipv6_only,
 				   .is_bound_only = own->address.kind == ADDRESS_TCP};
-	bool lent = settings_policy(&c->settings) == UMBEL_SHARED || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX;
-	enum share_form form = lent ? SHARE_LENT : SHARE_GROUP;
 	char text[ADDRESS_TEXT_MAX], *key;
 	struct address named;
+	enum share_form form;
 	int err;
 
 	if (named_find(c->settings.listen, &wish.address, &named))
 		named_merge(&wish.address.options, &named.options);
-	if (wish.address.options.shared)
-		form = SHARE_LENT;
+	form = sharing_form(c, &wish.address, false, false);
 	if (asprintf(&key, "%s%s", address_format(&own->address, text, sizeof(text)), own->ipv6_only ? " only" : "") < 0)
 		return -ENOMEM;
-	err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
-	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
-		err = share_open(c, key, &wish, form, own_policy(c, form), NULL, ret);
+	err = sharing_add(c, key, &wish, form, own_policy(c, form), NULL, ret);
 	if (err) {
 		free(key);
 		return err;

@@ -27,6 +27,7 @@ struct own {
 int own_look(struct umbel_worker *w, const struct trap_call *call, struct own *ret);
 void own_finish(struct own *own);
 
+bool own_is_there(const struct own *own); /* with fd: it is bound to that very address already */
 int own_may_bind(const struct own *own); /* 0; -EACCES: it could not do that itself, and the operator does not say so */
 int own_find_or_open(struct own *own, struct share **ret); /* 0 or -errno as bind(2) */
 

@@ -177,31 +177,18 @@ static bool is_for_one_socket(const struct address *a, const struct node_query *
 	return inet_pton(AF_INET6, a->host, &six) == 1 && IN6_IS_ADDR_MULTICAST(&six);
 }
 
-static enum share_form form_for(const struct cluster *c, const struct node_query *q, const struct address *a)
-{
-	bool udp = is_udp(q);
-
-	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared ||
-	    (udp && (q->fd >= 0 || is_for_one_socket(a, q) || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX)))
-		return SHARE_LENT;
-	if (udp)
-		return SHARE_GROUP;
-	if (q->fd >= 0 || a->kind != ADDRESS_TCP || cluster_wanted(c) > UMBEL_STEERED_SLOTS_MAX)
-		return SHARE_PLAIN;
-	return SHARE_GROUP;
-}
-
 static int open_new(const struct umbel_worker *w, char *key, const struct socket_wish *wish,
 		    const struct node_message *m, struct share **ret)
 {
 	struct cluster *c = w->cluster;
-	enum share_form form = form_for(c, &m->query, &wish->address);
+	bool udp = is_udp(&m->query), is_single = m->query.fd >= 0 || (udp && is_for_one_socket(&wish->address, &m->query));
+	enum share_form form = sharing_form(c, &wish->address, is_single, !udp);
 	enum umbel_policy app = settings_policy(&c->settings), policy;
 	const char *why;
 	int err;
 
-	policy = policy_for(app, is_udp(&m->query) ? ADDRESS_UDP : wish->address.kind, form);
-	err = share_open(c, key, wish, form, policy, m->data, ret);
+	policy = policy_for(app, udp ? ADDRESS_UDP : wish->address.kind, form);
+	err = sharing_add(c, key, wish, form, policy, m->data, ret);
 	if (err)
 		return err;
 	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO &&
@@ -293,8 +280,6 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 		return 0;
 	}
 	if (!err)
-		err = open_new(w, *key, &wish, m, ret);
-	if (err == -EADDRINUSE && sharing_close_closed(c, &wish.address))
 		err = open_new(w, *key, &wish, m, ret);
 	if (err == -EADDRINUSE && m->query.fd < 0 && (s = find_of_programs(c, &wish))) {
 		*ret = s;

@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "primary/closed.h"
 #include "primary/cluster.h"
+#include "primary/settings.h"
 #include "primary/worker.h"
 
 #include <errno.h>
@@ -60,6 +61,45 @@ void sharing_resume(struct cluster *c)
 		if (s->waiting && !s->refused) /* a lane that refuses looks at once as if it had room */
 			share_dispatch(s);
 	sharing_watch_lanes(c);
+}
+
+/* ---- a new address ---- */
+
+enum share_form sharing_form(const struct cluster *c, const struct address *a, bool is_single, bool is_handed)
+{
+	if (settings_policy(&c->settings) == UMBEL_SHARED || a->options.shared)
+		return SHARE_LENT;
+	if (!is_single && a->kind != ADDRESS_UNIX && cluster_wanted(c) <= UMBEL_STEERED_SLOTS_MAX)
+		return SHARE_GROUP;
+	return is_handed ? SHARE_PLAIN : SHARE_LENT;
+}
+
+/* Those of that port that a program has closed, and that only wait for a successor of it, are given up. False: there
+ * were none. */
+static bool close_closed(struct cluster *c, const struct address *a)
+{
+	struct share *s, *next;
+	bool any = false;
+
+	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+		const struct address *its = &s->listener.address;
+
+		next = TAILQ_NEXT(s, link);
+		if (!s->closed_by || its->kind != a->kind || its->port != a->port ||
+		    strcmp(its->path, a->path) != 0)
+			continue;
+		share_close(s);
+		any = true;
+	}
+	return any;
+}
+
+int sharing_add(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+		enum umbel_policy policy, struct json_t *data, struct share **ret)
+{
+	int err = share_open(c, key, wish, form, policy, data, ret);
+
+	return err == -EADDRINUSE && close_closed(c, &wish->address) ? share_open(c, key, wish, form, policy, data, ret) : err;
 }
 
 /* ---- joining and leaving ---- */
@@ -174,24 +214,6 @@ void sharing_lost_socket(struct share *s, uint32_t owner)
 				leave(s->cluster, w, s);
 			return;
 		}
-}
-
-bool sharing_close_closed(struct cluster *c, const struct address *a)
-{
-	struct share *s, *next;
-	bool any = false;
-
-	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
-		const struct address *its = &s->listener.address;
-
-		next = TAILQ_NEXT(s, link);
-		if (!s->closed_by || its->kind != a->kind || its->port != a->port ||
-		    strcmp(its->path, a->path) != 0)
-			continue;
-		share_close(s);
-		any = true;
-	}
-	return any;
 }
 
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w)

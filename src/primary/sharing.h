@@ -26,15 +26,20 @@ struct sharing {
 int sharing_open(struct cluster *c);
 void sharing_close(struct cluster *c); /* every share too */
 
+/* Who is to have the socket of a new address. is_single: it is one that is there, or that must be alone at its address;
+ * is_handed: the primary may accept there, and hand over. */
+enum share_form sharing_form(const struct cluster *c, const struct address *a, bool is_single, bool is_handed);
+
+/* share_open(). If the port is taken by addresses that a program has closed, and that only wait for a successor of it,
+ * these are given up. */
+int sharing_add(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+		enum umbel_policy policy, struct json_t *data, struct share **ret);
+
 void sharing_leave(struct cluster *c, struct umbel_worker *w, const char *key); /* server.close() */
 
 /* A program has closed one of its sockets, or shut it down: if it was the worker's last there, that is like a
  * server.close(): s may be closed then. */
 void sharing_lost_socket(struct share *s, uint32_t owner);
-
-/* An address is wanted whose port is taken: those there that a program has closed, and that only wait
- * for a successor of it, are given up. False: there were none. */
-bool sharing_close_closed(struct cluster *c, const struct address *a);
 
 void sharing_leave_all(struct cluster *c, struct umbel_worker *w);
 void sharing_close_orphans(struct cluster *c); /* addresses that nobody serves: nobody will come */
