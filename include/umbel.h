@@ -231,7 +231,8 @@ struct umbel_settings { /* by topic, not by size: NOLINT(clang-analyzer-optin.pe
 				* 10 s. NULL: none */
 	uint32_t ready_after_ms; /* one that never listens is ready then; 0: never, and then ready_ms ends it. What
 				* nobody sees listen (no channel, or sockets by LISTEN_FDS): 0 is min_up_ms */
-	uint32_t linger_ms;    /* how long handshakes under way are waited for, when a worker is to leave */
+	uint32_t linger_ms;    /* when a worker that says nothing is to leave, how long handshakes under way are waited
+				* for, and connections that look idle but stay open */
 	uint32_t spares;       /* workers that are started ahead and held before they listen, until a kept slot
 				* without a program or environment of its own needs one. Until then they are workers
 				* with slot 0 (umbel_slot() too), and UMBEL_READY is told when they serve. They have

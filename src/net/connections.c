@@ -24,6 +24,7 @@
 /* ---- idle ---- */
 
 enum {
+	MOMENT_MS = 4,   /* a tick of the kernel or more, so that what was asked before is mostly answered */
 	PAUSE_MS = 200,  /* in an answer that is still being written: a delayed acknowledgement, a slow query */
 	DOUBT_MS = 3000, /* an answer may take so long when we cannot see that one is owed */
 };
@@ -35,10 +36,15 @@ static bool is_acknowledged(const struct connection *c)
 	return !c->half_closed && c->heard_ms < c->received_ms;
 }
 
+static uint32_t quiet_ms_of(const struct connection *c)
+{
+	return c->sent_ms < c->received_ms ? c->sent_ms : c->received_ms;
+}
+
 bool connection_is_idle(const struct connection *c)
 {
 	uint64_t asked = c->half_closed && c->bytes_received ? c->bytes_received - 1 : c->bytes_received;
-	uint32_t quiet_ms = c->sent_ms < c->received_ms ? c->sent_ms : c->received_ms;
+	uint32_t quiet_ms = quiet_ms_of(c);
 
 	if (c->unread || c->unacked)
 		return false;
@@ -49,6 +55,12 @@ bool connection_is_idle(const struct connection *c)
 	if (c->sent_ms < c->received_ms || is_acknowledged(c))
 		return quiet_ms >= PAUSE_MS;
 	return quiet_ms >= DOUBT_MS;
+}
+
+bool connection_is_between(const struct connection *c, uint64_t received_before)
+{
+	return !c->unread && c->bytes_sent && received_before && c->bytes_received > received_before &&
+	       c->sent_ms <= c->received_ms && quiet_ms_of(c) >= MOMENT_MS;
 }
 
 /* ---- inodes ---- */
@@ -323,6 +335,8 @@ static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *messag
 	if (!found)
 		return 0;
 	found->is_idle = read_info(message, &c) && connection_is_idle(&c);
+	found->is_between = connection_is_between(&c, found->received);
+	found->received = c.bytes_received;
 	l->seen.open++;
 	l->seen.busy += !found->is_idle;
 	return 0;
@@ -354,14 +368,16 @@ static bool end(const struct inode *one)
 	return ended;
 }
 
-unsigned connections_end_idle(struct inodes *of)
+unsigned connections_end_idle(struct inodes *of, bool between)
 {
 	unsigned count = 0;
 
-	for (size_t i = 0; i < of->count; i++)
-		if (of->list[i].is_idle) {
-			of->list[i].is_idle = false;
-			count += end(&of->list[i]);
-		}
+	for (size_t i = 0; i < of->count; i++) {
+		struct inode *one = &of->list[i];
+
+		if (one->is_idle || (between && one->is_between))
+			count += end(one);
+		one->is_idle = one->is_between = false;
+	}
 	return count;
 }

@@ -24,13 +24,18 @@ struct connection {
  * one tick nobody knows who was last (K74): that moment is 3 s then. Pure. */
 bool connection_is_idle(const struct connection *c);
 
+/* Whether one that is asked again and again, and so is never idle, is between two requests, as far as can be seen: more
+ * came since the look before, nothing is owed that shows, and the last tick was quiet. Pure. */
+bool connection_is_between(const struct connection *c, uint64_t received_before);
+
 /* The sockets of a process, of all its descendants and of its process group, from /proc: inodes, ascending. Takes
  * 10 us for each process of the machine and 5 us for each descriptor of these. */
 struct inode {
 	uint64_t number;
 	pid_t thread, process; /* who has it, and as which descriptor; some one of them */
 	int fd;
-	bool is_idle; /* it is a connection, and was at the last look */
+	uint64_t received; /* a connection's bytes, at the last look; 0: there was none */
+	bool is_idle, is_between; /* at the last look */
 };
 
 struct inodes {
@@ -59,10 +64,10 @@ struct diag;
  * (diag.h). 0 or -errno. */
 int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret);
 
-/* Lets the program see the end of those that are marked, as if their clients had gone (shutdown(2) for reading): it
+/* Lets the program see the end of those that were idle, or between two requests if that is wanted too, as if their clients had gone (shutdown(2) for reading): it
  * closes them, and a client connects anew, as when a server's keep-alive time is over. What came before is
  * still read and answered; what comes after the program has closed was not executed. Each once, and none whose client has
  * spoken meanwhile. How many; 0 also where the program's descriptors may not be copied (pidfd_getfd(2)). */
-unsigned connections_end_idle(struct inodes *of);
+unsigned connections_end_idle(struct inodes *of, bool between);
 
 #endif

@@ -27,6 +27,7 @@ struct drain {
 	struct umbel_worker *worker;
 	uv_timer_t timer;
 	uint64_t begins_ms; /* of uv_now() */
+	uint64_t idle_ms;   /* the same: when all its connections were idle first; 0: not yet */
 	struct port ports[PORTS_MOST];
 	unsigned port_count;
 	unsigned looks;     /* at what must end first */
@@ -39,7 +40,7 @@ struct drain {
 	struct connections seen;
 	struct inodes open; /* its sockets */
 	int blind;          /* -errno: its connections cannot be seen */
-	unsigned ended;     /* connections, while others were busy */
+	unsigned ended;     /* connections, for the program, which should have closed them */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -231,6 +232,30 @@ static bool has_new_ones(struct drain *d)
 	return any;
 }
 
+static bool has_lingered(const struct drain *d, uint64_t since_ms)
+{
+	const struct cluster *c = d->worker->cluster;
+
+	return uv_now(&c->loop) - since_ms >= c->settings.linger_ms;
+}
+
+/* A program that is told that its clients have gone closes their connections, and goes on writing what it owes: nothing
+ * is cut that way. So it is told of each that is idle, before the signal too. Not all programs listen to that. */
+static void end_idle(struct drain *d)
+{
+	d->ended += connections_end_idle(&d->open, has_lingered(d, d->begins_ms));
+}
+
+/* Whether nothing is left that could be waited for. */
+static bool is_over(struct drain *d)
+{
+	if (d->seen.busy || (!d->looked_idle && !d->goes_on && has_new_ones(d)))
+		return false;
+	if (!d->idle_ms)
+		d->idle_ms = uv_now(&d->worker->cluster->loop);
+	return d->seen.open == 0 || has_lingered(d, d->idle_ms);
+}
+
 static void look_at_connections(struct drain *d)
 {
 	uint64_t start = uv_hrtime();
@@ -242,13 +267,12 @@ static void look_at_connections(struct drain *d)
 		again_after_walk(d, start);
 	} else if (err) {
 		wait_blindly(d, err);
-	} else if (d->seen.busy == 0 && (d->looked_idle || d->goes_on || !has_new_ones(d))) {
+	} else if (is_over(d)) {
 		d->is_done = true;
 		done(d);
 	} else {
 		d->looked_idle = d->seen.busy == 0;
-		if (!d->looked_idle)
-			d->ended += connections_end_idle(&d->open); /* all will hardly ever be idle at once */
+		end_idle(d);
 		again_after_walk(d, start);
 	}
 }
@@ -302,8 +326,8 @@ static void tell_cut(struct drain *d)
 	struct connections seen = d->seen;
 
 	if (d->ended)
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s ended while others "
-			     "were busy", (int)w->pid, d->ended, d->ended == 1 ? " was" : "s were");
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s ended",
+			     (int)w->pid, d->ended, d->ended == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;
 	if (seen.open == 0)

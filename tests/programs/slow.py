@@ -3,6 +3,7 @@
 
 /MS          the answer, its pid, after so long
 /wait        the same when the client has sent a byte more
+/parts/MS    its head at once, the rest after so long
 /stream/MS   a word each so long, for ever
 
 Words: `term`: it says on stdout how many requests are in progress when SIGTERM comes, and ends; else SIGTERM kills it.
@@ -53,10 +54,13 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(pause)
         if what == "wait":
             self.rfile.read(1)
-        time.sleep(pause)
+        time.sleep(0 if what == "parts" else pause)
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.text)))
         self.end_headers()
+        if what == "parts":
+            self.wfile.flush()
+            time.sleep(pause)
         self.wfile.write(self.text)
         self.wfile.flush()
 

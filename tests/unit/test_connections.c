@@ -85,6 +85,30 @@ static void test_rule(void **state)
 			fail_msg("%s", cases[i].what);
 }
 
+static void test_between(void **state)
+{
+	static const struct {
+		const char *what;
+		struct connection c;
+		uint64_t before;
+		bool between;
+	} moments[] = {
+		{"answered, a tick ago", {30, 30, 4, 4, 4, 0, 0, false}, 20, true},
+		{"and not yet acknowledged", {30, 30, 8, 4, 8, 0, 6, false}, 20, true},
+		{"in this tick", {30, 30, 0, 0, 0, 0, 0, false}, 20, false},
+		{"an answer is owed", {30, 30, 4, 8, 4, 0, 0, false}, 20, false},
+		{"a request is unread", {30, 30, 4, 4, 4, 10, 0, false}, 20, false},
+		{"nothing came since", {30, 30, 4, 4, 4, 0, 0, false}, 30, false},
+		{"it is new", {30, 30, 4, 4, 4, 0, 0, false}, 0, false},
+		{"it was never answered", {30, 0, 4, 4, 4, 0, 0, false}, 20, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(moments); i++)
+		if (connection_is_between(&moments[i].c, moments[i].before) != moments[i].between)
+			fail_msg("%s", moments[i].what);
+}
+
 /* ---- a program of one, two or three processes: what it is told to do, the youngest does ---- */
 
 enum order { ACCEPT, READ, READ_END, ANSWER, FLOOD, CLOSE };
@@ -416,12 +440,12 @@ static void test_end_idle(void **state)
 	n = make_one_of_each(&p, AF_INET, fds);
 	assert_seen(&p, n, 4);
 	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
-	assert_int_equal(connections_end_idle(&of), 0); /* none was looked at */
+	assert_int_equal(connections_end_idle(&of, false), 0); /* none was looked at */
 	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
 	ask(fds[1]); /* it speaks after the look */
-	assert_int_equal(connections_end_idle(&of), 1); /* the silent one; one has had its end */
+	assert_int_equal(connections_end_idle(&of, false), 1); /* the silent one; one has had its end */
 	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
-	assert_int_equal(connections_end_idle(&of), 0); /* each once */
+	assert_int_equal(connections_end_idle(&of, false), 0); /* each once */
 	inodes_finish(&of);
 	while (n > 0)
 		fd_close(&fds[--n]);
@@ -445,7 +469,7 @@ static void test_what_an_end_is(void **state)
 	assert_seen(&p, 1, 0);
 	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
 	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
-	assert_int_equal(connections_end_idle(&of), 1);
+	assert_int_equal(connections_end_idle(&of, false), 1);
 	tell(&p, READ_END);
 	assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), -1);
 	ask(fd);
@@ -477,7 +501,7 @@ static void test_end_another(void **state)
 	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
 	tell(&p, CLOSE);
 	fds[1] = accepted(&p, AF_INET);
-	assert_int_equal(connections_end_idle(&of), 0);
+	assert_int_equal(connections_end_idle(&of, false), 0);
 	inodes_finish(&of);
 	fd_close(&fds[0]);
 	fd_close(&fds[1]);
@@ -590,6 +614,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rule),
+	    cmocka_unit_test(test_between),
 	    cmocka_unit_test(test_connections),
 	    cmocka_unit_test(test_both_families),
 	    cmocka_unit_test(test_descendants),
