@@ -1,5 +1,6 @@
 #include "primary/closed.h"
 
+#include "base/reason.h"
 #include "net/connections.h"
 #include "net/diag.h"
 #include "primary/cluster.h"
@@ -12,12 +13,14 @@ enum {
 	MOST = 16,      /* then the program's processes are looked through; so many looks later again */
 };
 
-/* True also where we may not look. */
-static bool has_it(const struct umbel_worker *w, int fd)
+/* True also where we may not look. For want of memory or descriptors it is looked for again at the next look. */
+static bool has_it(const struct umbel_worker *w, struct side *side)
 {
 	struct inodes open = {0};
-	bool found = inodes_of_tree(w->pid, &open) < 0 || inodes_have(&open, fd);
+	int err = inodes_of_tree(w->pid, &open);
+	bool found = err || inodes_have(&open, side->listener.fd);
 
+	side->looks -= error_is_lack(err);
 	inodes_finish(&open);
 	return found;
 }
@@ -39,13 +42,13 @@ static bool is_closed(struct side *side, const struct umbel_worker *w)
 
 	if (!side->listens) {
 		side->looks++;
-		return (side->looks & (side->looks - 1)) == 0 && !has_it(w, side->listener.fd);
+		return (side->looks & (side->looks - 1)) == 0 && !has_it(w, side);
 	}
 	if (diag_queue(side->listener.fd, &q) < 0 || q.is_shut)
 		return false;
 	side->looks = q.waiting > 0 && q.waiting >= side->waited ? side->looks + 1 : 0;
 	side->waited = q.waiting;
-	return side->looks % MOST == PATIENCE && !has_it(w, side->listener.fd);
+	return side->looks % MOST == PATIENCE && !has_it(w, side);
 }
 
 static void give_up(struct side *side, struct umbel_worker *w)

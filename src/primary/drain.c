@@ -191,6 +191,12 @@ static void done(struct drain *d)
 	worker_happens(d->worker, WORKER_DRAINED); /* ends in drain_end() */
 }
 
+static void tell_blind(const struct umbel_worker *w, int err)
+{
+	cluster_note(w->cluster, w->slot->number, "drain", "pid %d: its connections cannot be seen (%s): they have %u ms",
+		     (int)w->pid, strerror(-err), (unsigned)w->cluster->settings.linger_ms);
+}
+
 /* Where they cannot be seen they have as long as handshakes. */
 static void wait_blindly(struct drain *d, int err)
 {
@@ -198,8 +204,7 @@ static void wait_blindly(struct drain *d, int err)
 	uint64_t since = uv_now(&w->cluster->loop) - d->begins_ms, ms = w->cluster->settings.linger_ms;
 
 	if (!d->blind)
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: its connections cannot be seen (%s): they have "
-			     "%u ms", (int)w->pid, strerror(-err), (unsigned)ms);
+		tell_blind(w, err);
 	d->blind = err;
 	if (since < ms)
 		again(d, (unsigned)(ms - since));
@@ -305,6 +310,7 @@ void drain_begin(struct umbel_worker *w)
 	struct drain *d = calloc(1, sizeof(*d));
 
 	if (!d) {
+		tell_blind(w, -ENOMEM);
 		worker_deadline(w, DEADLINE_SIGNAL, w->cluster->settings.linger_ms);
 		return;
 	}

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from control import status, verb
 from crowd import Crowd
-from harness import SLOW, UMBEL, wait_until
+from harness import SLOW, UMBEL, get, wait_until
 from intercepting import BINDINGS, BINDS, answered_by, app, home, user  # noqa: F401
 from lacking import descriptors, lack, needs_lack  # noqa: F401
 
@@ -104,6 +104,36 @@ def test_a_reload_that_waits_for_another(app, port, lack):
             first.communicate(timeout=20 * SLOW)
             second.communicate(timeout=20 * SLOW)
             assert second.returncode in (0, 1)
+
+
+@needs_lack
+def test_leaving(app, port, lack):
+    """A worker that is to leave, and what it is to be steered from, waited for and looked at before: it leaves."""
+    run, _ = app(BINDINGS, "plain", port, workers=2, before=lack.before, options=["--linger", "200ms", "--grace", "2s"])
+    for before in range(10, 36, 2):
+        pids = wait_ready(run)
+        lack.order(before)
+        said = verb(run, "scale", "app", 1)
+        if said.returncode == 0:
+            wait_until(lambda gone=pids[2]: not os.path.exists(f"/proc/{gone}"), "its end")
+        lack.end()
+        assert said.returncode == 0 or said.stderr
+        assert set(answered_by(port, 8)) <= set(pids.values())
+        wait_until(lambda: verb(run, "scale", "app", 2).returncode == 0, "the other one")
+
+
+@needs_lack
+def test_a_closed_socket(app, port, lack):
+    """It is found at a later look."""
+    run, _ = app(BINDINGS, "gone", port, workers=2, before=lack.before)
+    gone = int(get(port, "/again"))
+    run.wait_for(f"{gone} listens no more")
+    with Crowd(port, parallel=40) as crowd:
+        lack.order(0)
+        crowd.go(40, timeout=15)
+        run.wait_for(rf"pid {gone} has closed its socket")
+    assert lack.end() == 1
+    assert gone not in answered_by(port, 20)
 
 
 def limit_for(pid, more):
