@@ -204,9 +204,22 @@ function count(isWanted) {
 // ---- a spare ----
 
 let hasHttp = false; // it has asked for an address for an HTTP server
+let functions; // those that are called for a request, as Node has them; of a spare
 
-// Those who watch all requests would see one that nobody made.
+function functionsNow() {
+	const http = require('http');
+	const net = require('net');
+	const places = [http, net, ...[http.Server, http.IncomingMessage, http.ServerResponse, http.OutgoingMessage,
+		net.Server, net.Socket].map((kind) => kind.prototype)];
+	return places.flatMap((place) => Object.values(Object.getOwnPropertyDescriptors(place)))
+		.map(({ value }) => value);
+}
+
+// Those who watch all requests would see one that nobody made: who has replaced a function, and who subscribes.
 function isWatched() {
+	const now = functionsNow();
+	if (!functions || now.length !== functions.length || now.some((value, i) => value !== functions[i]))
+		return true;
 	const { channel } = require('diagnostics_channel');
 	const names = ['http.server.request.start', 'http.server.response.finish', 'net.client.socket'];
 	if (!isCounting)
@@ -219,16 +232,15 @@ function warm() {
 	if (isWatched())
 		return;
 	const net = require('net');
-	const { emit } = require('events').prototype;
 	const path = `\0umbel-${process.pid}`;
-	const answer = (first, response) => (response || first.resume()).end();
+	const answer = quietly((first, response) => (response || first.resume()).end());
 	const server = (hasHttp ? require('http') : net).createServer(answer);
-	server.emit = emit; // not http.Server's, which tracers replace
 	server.on('error', () => {});
 	asked.add(server);
 	server.listen({ path, exclusive: true }, quietly(() => {
 		const client = net.connect(path);
 		client.on('error', () => {}).on('close', quietly(() => server.close())).unref().resume();
+		client.setTimeout(1000, () => client.destroy());
 		client.write('GET / HTTP/1.1\r\nHost: spare\r\nConnection: close\r\n\r\n');
 	})).unref();
 }
@@ -297,4 +309,6 @@ quietly(() => {
 	}));
 	say({ cmd: 'NODE_UMBEL_PRELOAD', node: parseInt(process.versions.node) });
 	quietly(tellOwnSockets)();
+	if (process.env.UMBEL_SLOT === undefined)
+		functions = functionsNow();
 })();
