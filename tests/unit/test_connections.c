@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "net/diag.h"
+#include "dumps.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -232,9 +233,6 @@ static void assert_seen(const struct program *p, unsigned open, unsigned busy)
 
 /* ---- sockets ---- */
 
-static const char *missing;
-static bool has_ipv6;
-
 static int listening(int family)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -265,33 +263,6 @@ static int connected(int family, int port)
 static void ask(int fd)
 {
 	assert_int_equal(send(fd, "request", 7, MSG_NOSIGNAL), 7);
-}
-
-static int set_up(void **state)
-{
-	static char why[128];
-	struct diag_clients clients;
-	struct diag *d = NULL;
-	int err = diag_open(&d), fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 one = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-
-	has_ipv6 = fd >= 0 && bind(fd, (struct sockaddr *)&one, sizeof(one)) == 0;
-	fd_close(&fd);
-	err = err ? err : diag_clients(d, 1, false, &clients);
-	diag_close(d);
-	if (err) {
-		snprintf(why, sizeof(why), "no sock_diag here: %s", strerror(-err));
-		missing = why;
-	}
-	return 0;
-}
-
-static void need_dumps(void)
-{
-	if (!missing)
-		return;
-	print_message("skipped: %s\n", missing);
-	skip();
 }
 
 /* ---- what they do ---- */
@@ -383,10 +354,7 @@ static void test_both_families(void **state)
 
 	(void)state;
 	need_dumps();
-	if (!has_ipv6) {
-		print_message("skipped: no IPv6 here\n");
-		skip();
-	}
+	need_ipv6();
 	listener = listening(AF_INET6);
 	begin(&p, listener, 0, false);
 	check(&p, (int[]){AF_INET, AF_INET6}, 2);
@@ -626,5 +594,5 @@ int main(void)
     cmocka_unit_test(test_inodes_of_threads),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, NULL);
+	return cmocka_run_group_tests(tests, dumps_set_up, NULL);
 }

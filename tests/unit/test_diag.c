@@ -3,6 +3,7 @@
 #include "net/diag.h"
 
 #include "base/fd.h"
+#include "dumps.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,44 +31,6 @@ enum { DEADLINE_MS = 20000, MANY = 500 };
 			poll(NULL, 0, 1);                                                                          \
 		assert_true(left_ms > 0);                                                                          \
 	} while (0)
-
-static const char *missing; /* why there are no dumps here */
-static bool has_ipv6;
-
-static int set_up(void **state)
-{
-	static char why[128];
-	struct diag_clients clients;
-	struct diag *d = NULL;
-	int err = diag_open(&d), fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 one = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-
-	has_ipv6 = fd >= 0 && bind(fd, (struct sockaddr *)&one, sizeof(one)) == 0;
-	fd_close(&fd);
-	err = err ? err : diag_clients(d, 1, false, &clients);
-	diag_close(d);
-	if (err) {
-		snprintf(why, sizeof(why), "no sock_diag here: %s", strerror(-err));
-		missing = why;
-	}
-	return 0;
-}
-
-static void need_dumps(void)
-{
-	if (!missing)
-		return;
-	print_message("skipped: %s\n", missing);
-	skip();
-}
-
-static void need_ipv6(void)
-{
-	if (has_ipv6)
-		return;
-	print_message("skipped: no IPv6 here\n");
-	skip();
-}
 
 /* ---- sockets ---- */
 
@@ -447,5 +410,5 @@ int main(void)
 	    cmocka_unit_test(test_socket),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, NULL);
+	return cmocka_run_group_tests(tests, dumps_set_up, NULL);
 }
