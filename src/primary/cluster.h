@@ -47,6 +47,7 @@ struct cluster {
 	bool told_no_filter;  /* that it cannot be loaded */
 	uint8_t told_of_calls; /* of programs: what was said already */
 	bool told_beside;      /* own.h */
+	bool told_no_worker;   /* that Node's cluster makes none of it */
 	bool told_policy;     /* that they cannot have it */
 
 	struct workers workers; /* by id */

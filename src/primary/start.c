@@ -6,6 +6,7 @@
 #include "primary/generation.h"
 #include "primary/inspect.h"
 #include "primary/intercept.h"
+#include "primary/node_words.h"
 #include "primary/preload.h"
 #include "primary/ready.h"
 #include "primary/settings.h"
@@ -48,6 +49,19 @@ static char *const *argv_of(const struct slot *slot)
 	return slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;
 }
 
+/* Its listen(2) would hang, and it end, without a word. */
+static void tell_no_worker(const struct slot *slot, const char *path)
+{
+	struct cluster *c = slot->cluster;
+
+	if (c->kind != KIND_NODE || c->told_no_worker || !argv_of(slot)[0] || !kind_is_node_itself(path) ||
+	    !node_words_no_worker(argv_of(slot) + 1))
+		return;
+	c->told_no_worker = true;
+	cluster_note(c, 0, "share", "node makes a worker of a script only, and not with --run, --test or --watch: without "
+		     "--share node it is met at bind()");
+}
+
 static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret_why, char *path, size_t size)
 {
 	struct cluster *c = slot->cluster;
@@ -60,6 +74,7 @@ static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret
 	if (c->kind != KIND_AUTO) {
 		*ret_kind = c->kind;
 		*ret_why = "chosen by --share";
+		tell_no_worker(slot, path);
 	} else if (!given) {
 		*ret_kind = KIND_CHANNEL;
 		*ret_why = "the program of the primary itself";

@@ -113,6 +113,14 @@ def test_node_without_a_server(umbel, words):
     assert run.find("^umbel: node: its slot has failed: .*without ever listening: umbel is for servers", "stderr")
 
 
+def test_node_without_a_script_all_the_same(umbel, port):
+    """Where the operator insists: it cannot work, and that is said once."""
+    text = f"require('http').createServer().listen({port})"
+    run = umbel("-n", 2, "--share", "node", "--max-failures", 1, "--", "node", "-e", text)
+    assert run.wait(60) == 1
+    assert len(run.find("^umbel: share: node makes a worker of a script only")) == 1
+
+
 def test_nobody_is_there(umbel):
     run = umbel("-n", 1, "--name", "app", "--when-empty", "queue", "--restart", "never", "--", "true")
     run.wait_for("exited with 0|left")
