@@ -134,8 +134,8 @@ static int bind_it(struct calls *x, const struct trap_call *call, struct own *ow
 	if (!err && count_sockets(x->cluster, w) % SWEEP_AT == SWEEP_AT - 1)
 		closed_sweep(w); /* some open ports and close them all the time */
 	if (!err && count_sockets(x->cluster, w) >= CALLS_SOCKETS_MOST) {
-		tell_once(x->cluster, 3, "a worker has as many sockets as can be shared (64): what it binds beyond is refused "
-			  "(--listen or --no-share say which are to be shared)");
+		tell_once(x->cluster, 3, "a worker has as many sockets as can be shared (64): what it binds beyond is "
+			  "refused (--listen or --no-share say which are to be shared)");
 		err = -EMFILE;
 	}
 	err = err ? err : own_find_or_open(own, &s);

@@ -6,9 +6,9 @@
 bool node_words_has_value(const char *option)
 {
 	static const char *const names[] = {"--inspect-port", "--debug-port", "-r", "--require", "--import",
-					    "--loader", "--experimental-loader", "-C", "--conditions", "--env-file",
-					    "--env-file-if-exists", "--title", "--input-type", "-e", "--eval", "-p", "--print",
-					    "-pe"};
+					    "--loader", "--experimental-loader", "-C", "--conditions",
+					    "--env-file", "--env-file-if-exists", "--title", "--input-type",
+					    "-e", "--eval", "-p", "--print", "-pe"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(option, names[i]) == 0)

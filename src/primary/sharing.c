@@ -99,7 +99,9 @@ int sharing_add(struct cluster *c, char *key, const struct socket_wish *wish, en
 {
 	int err = share_open(c, key, wish, form, policy, data, ret);
 
-	return err == -EADDRINUSE && close_closed(c, &wish->address) ? share_open(c, key, wish, form, policy, data, ret) : err;
+	if (err == -EADDRINUSE && close_closed(c, &wish->address))
+		err = share_open(c, key, wish, form, policy, data, ret);
+	return err;
 }
 
 /* ---- joining and leaving ---- */

@@ -67,7 +67,8 @@ void *realloc(void *old, size_t size)
 __attribute__((constructor)) static void begin(void)
 {
 	const char *path = getenv("LACK");
-	int nobody = 0, fd = path && strcmp(program_invocation_short_name, "umbel") == 0 ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	bool is_umbel = strcmp(program_invocation_short_name, "umbel") == 0;
+	int nobody = 0, fd = path && is_umbel ? open(path, O_RDWR | O_CLOEXEC) : -1;
 
 	if (fd < 0)
 		return;

@@ -215,7 +215,8 @@ static void steps(const char *port)
 
 		for (nfds_t i = 1; i < count; i++)
 			if (fds[i].revents)
-				plain_answer(accept4(fds[i].fd, NULL, NULL, SOCK_CLOEXEC), request, sizeof(request), getpid());
+				plain_answer(accept4(fds[i].fd, NULL, NULL, SOCK_CLOEXEC), request, sizeof(request),
+					     getpid());
 		if (!fds[0].revents || count == 256 || read(fds[0].fd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		snprintf(host, sizeof(host), "127.1.0.%d", (int)count);

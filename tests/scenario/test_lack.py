@@ -1,4 +1,5 @@
-"""Memory, or descriptors, that run out in the primary, at each place in turn: the app goes on, nothing is left open, and it is said."""
+"""Memory, or descriptors, that run out in the primary, at each place in turn: the app goes on, nothing is left open,
+and it is said."""
 import itertools
 import os
 import resource
