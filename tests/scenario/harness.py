@@ -37,10 +37,11 @@ SLOW = 4 if is_sanitized() else int(os.environ.get("UMBEL_TEST_BUSY", 1))
 
 def wait_until(condition, what, timeout=10):
     """Polls, for what no event tells; returns the first true value."""
-    end = time.monotonic() + timeout * SLOW
+    end, pause = time.monotonic() + timeout * SLOW, 0.005
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {timeout * SLOW} s for {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.05)  # others test here, too
     return value
 
 

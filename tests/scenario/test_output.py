@@ -5,6 +5,9 @@ import signal
 
 from harness import SLOW, get, processes, wait_until
 
+# Five workers that end, and the run does: however slow the machine is, none of them was ready.
+ENDS = ["-n", 1, "--share", "none", "--ready-after", "30s"]
+
 
 def test_lines_are_whole(umbel):
     run = umbel("-n", 3, "--", "node", "lines.js", 40, 5)
@@ -26,15 +29,14 @@ def test_each_stream_stays_itself(umbel):
 
 
 def test_a_last_line_without_an_end_comes_out(umbel):
-    # One that lives for as long as the soak time has not failed.
-    run = umbel("-n", 1, "--share", "none", "--soak", "1m", "--", "node", "tell.js", "no-newline")
+    run = umbel(*ENDS, "--", "node", "tell.js", "no-newline")
     assert run.wait() == 1
     out = run.output("stdout")
     assert out.count("[1] one") == out.count("[1] the last") == 5
 
 
 def test_a_very_long_line(umbel):
-    run = umbel("-n", 1, "--share", "none", "--", "node", "tell.js", "long")
+    run = umbel(*ENDS, "--", "node", "tell.js", "long")
     assert run.wait() == 1
     out = run.output("stdout")
     assert out.count("[1] after") == 5

@@ -99,7 +99,7 @@ def test_a_command_ends_with_its_worker(umbel, token):
                 found |= {pid} if words[:2] in (["sleep", "601"], ["sleep", "602"]) else set()
         return found
 
-    first = wait_until(lambda: len(found := commands()) == 2 and found, "the command to run")
+    first = wait_until(lambda: len(found := commands()) == 2 and run.slots() and found, "the command to run")
     os.kill(run.slots()[1], signal.SIGKILL)
     wait_until(lambda: len(found := commands()) == 2 and not found & first, "the next worker's")
     assert run.stop() == 0  # nothing is left: the fixture looks
@@ -173,7 +173,7 @@ def test_a_url(umbel, port, tmp_path, kind, policy, host):
 def test_a_url_in_a_reload(umbel, port, tmp_path):
     """A successor that is not well in time undoes it; nobody has seen it."""
     (tmp_path / "ok.1").touch()
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", "2s", "--ready-url",
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", f"{1 + SLOW}s", "--ready-url",
                 f"http://127.0.0.1:{port}/health", "--", *server("python", "127.0.0.1", port, tmp_path))
     wait_states(run, {1: ["ready"]}, 30)
     pid = str(run.slots()[1])

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+import control
 import pytest
 from c_programs import EXAMPLES, TESTS, greeting
 from harness import SLOW, UMBEL, get, is_refused, wait_until
@@ -101,7 +102,7 @@ class App:
         return err
 
     def status(self):
-        return json.loads(self.ask("status", "app", "--json")[1])
+        return control.status(self.run)
 
     def phase(self):
         return (self.status()["reload"] or {}).get("phase")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scenario"))
 
+import control  # noqa: E402
 from harness import BUILD, PROGRAMS, SLOW, UMBEL, Run, processes, stat, wait_until  # noqa: E402
 
 TESTS = BUILD / "tests" / "programs"
@@ -153,9 +154,7 @@ class App:
     # ---- questions ----
 
     def status(self):
-        done = self.umbel("status", NAME, "--json")
-        assert done.returncode == 0, f"status: {done.returncode}\n{done.stderr}"
-        return json.loads(done.stdout)
+        return control.status(self, NAME)
 
     def is_settled(self, count):
         """The status, when so many workers serve, each in its slot, and nothing else is under way."""
