@@ -170,6 +170,7 @@ def test_sticky_for_both_families(app, port):
 # ---- least ----
 
 
+@pytest.mark.alone  # beside other tests all workers are slow
 @each_kind
 def test_least_spares_a_slow_worker(app, port, kind):
     """It gets under a third of what would be its part. (How much sooner clients are served: tests/torture.)"""

@@ -173,13 +173,15 @@ def test_a_url(umbel, port, tmp_path, kind, policy, host):
 def test_a_url_in_a_reload(umbel, port, tmp_path):
     """A successor that is not well in time undoes it; nobody has seen it."""
     (tmp_path / "ok.1").touch()
-    run = umbel("-n", 1, "--name", "app", "--ready-timeout", f"{1 + SLOW}s", "--ready-url",
+    run = umbel("-n", 1, "--name", "app", "--ready-timeout", f"{2 * SLOW}s", "--ready-url",
                 f"http://127.0.0.1:{port}/health", "--", *server("python", "127.0.0.1", port, tmp_path))
     wait_states(run, {1: ["ready"]}, 30)
     pid = str(run.slots()[1])
     done = subprocess.Popen([UMBEL, "reload", "app"], env=os.environ | {"UMBEL_HOME": str(run.home)})
     while done.poll() is None:
         assert get(port).decode() == pid
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done.wait(0.01)
     assert done.returncode == 4
     assert get(port).decode() == pid
     assert run.find(r"^\[1\] is not well yet$")
