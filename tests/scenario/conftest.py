@@ -18,7 +18,6 @@ PORTS = range(10000, 30000, 4)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "deadline(seconds): how long a test may take (default 60)")
-    config.addinivalue_line("markers", "alone: only figures of a machine without other tests tell something")
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 from control import status, verb
 from crowd import Crowd, addresses
-from harness import wait_until, who
+from harness import SLOW, wait_until, who
 from policies import (LIVE, app, each_kind, gate, is_gone, listener,  # noqa: F401
                       policy_of, seats, switch, wait_steered, words)
 from test_deaths import freeze
@@ -170,17 +170,17 @@ def test_sticky_for_both_families(app, port):
 # ---- least ----
 
 
-@pytest.mark.alone  # beside other tests all workers are slow
 @each_kind
 def test_least_spares_a_slow_worker(app, port, kind):
-    """It gets under a third of what would be its part. (How much sooner clients are served: tests/torture.)"""
+    """It gets under a third of what would be its part; beside other tests, where all are slow, two thirds. (How
+    much sooner clients are served: tests/torture.)"""
     run, pids = app(kind, 4, "least", args=(2, 1, 20), command=words(kind, "uneven"))
     with Crowd(port, parallel=8) as crowd:
         crowd.go(600)
     assert not crowd.failures
     taken = crowd.pids()
     assert set(taken) == set(pids.values())  # or it would never be found out that it has recovered
-    assert taken[pids[1]] < 600 / 4 / 3, taken
+    assert taken[pids[1]] < 600 / 4 / (3 if SLOW == 1 else 1.5), taken
 
 
 @each_kind
