@@ -10,8 +10,10 @@
 #include "wire/node.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 
 enum {
 	SOON_MS = 200,      /* a successor that has just been released is to have the CPU for itself */
@@ -223,6 +225,7 @@ void spares_release(struct umbel_worker *w)
 	cluster_note(c, w->slot->number, "spare", "pid %d steps in%s", (int)w->pid,
 		     w->state == UMBEL_STATE_HELD ? "" : ", it is still booting");
 	worker_happens(w, WORKER_RELEASE);
+	pidfd_send_signal(w->pidfd, SIGCONT, NULL, 0); /* it may have been stopped all that time */
 	dialogue_release(w);
 	intercept_release(w);
 	if (w->serves)

@@ -204,6 +204,16 @@ def test_wait_ready(umbel, tmp_path, port, before):
     wait_until(lambda: int(get(port)) == pid, "it to answer")
 
 
+@pytest.mark.parametrize("kind", ["node", "plain"])
+def test_stopped_meanwhile(app, port, kind):
+    run = app(kind=kind, workers=1, count=1)
+    (spare,) = run.spares
+    os.kill(spare, signal.SIGSTOP)
+    os.kill(run.first[1], signal.SIGKILL)
+    wait_until(lambda: not is_alive(run.first[1]), "its end")
+    assert ask(kind, port)[0] == spare
+
+
 def test_dies(app):
     """Its end is nobody's failure, and another one follows."""
     run = app(kind="c", count=1)
