@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -73,6 +74,39 @@ bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group)
 	*ret_parent = parent;
 	*ret_group = group;
 	return true;
+}
+
+static bool thread_has_children(int tasks, const char *thread)
+{
+	char path[PATH_MAX], byte;
+	bool has = true;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/children", thread);
+	fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	n = read(fd, &byte, 1);
+	has = n != 0 && !(n < 0 && errno == ESRCH); /* that: the thread has just ended */
+	fd_close(&fd);
+	return has;
+}
+
+bool proc_has_children(pid_t pid)
+{
+	char path[64];
+	bool has = false;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return true;
+	for (const struct dirent *e; !has && (e = readdir(tasks));)
+		has = e->d_name[0] != '.' && thread_has_children(dirfd(tasks), e->d_name);
+	closedir(tasks);
+	return has;
 }
 
 bool proc_has_executed(pid_t child)

@@ -10,6 +10,10 @@ uint64_t proc_resident_bytes(pid_t pid);
 uint64_t proc_cpu_ticks(pid_t pid); /* user and system; sysconf(_SC_CLK_TCK) in a second */
 bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group); /* false: there is no such process */
 
+/* It has children of its own, of any of its threads. True also where the kernel does not say
+ * (CONFIG_PROC_CHILDREN). Costs a file for each thread. */
+bool proc_has_children(pid_t pid);
+
 /* Whether a child of this process runs a program of its own by now. False also where that is ours. */
 bool proc_has_executed(pid_t child);
 

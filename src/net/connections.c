@@ -160,6 +160,18 @@ bool inodes_have(const struct inodes *i, int fd)
 	return fstat(fd, &st) == 0 && find(i, st.st_ino);
 }
 
+bool inodes_of_another(const struct inodes *i, int fd, pid_t process)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	for (size_t n = 0; n < i->count; n++)
+		if (i->list[n].number == st.st_ino && i->list[n].process != process)
+			return true;
+	return false;
+}
+
 int inodes_add(struct inodes *i, uint64_t inode)
 {
 	return add(i, &(struct inode){.number = inode, .fd = -1});

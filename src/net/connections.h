@@ -46,6 +46,8 @@ int inodes_of_tree(pid_t root, struct inodes *ret); /* 0 or -errno; -EACCES: we 
 void inodes_finish(struct inodes *i);
 bool inodes_have(const struct inodes *i, int fd); /* one of ours is among them; false also if it is none */
 
+bool inodes_of_another(const struct inodes *i, int fd, pid_t process); /* has one of ours, and not that process */
+
 /* One more; they are in no order then. 0 or -errno */
 int inodes_add(struct inodes *i, uint64_t inode);
 int inodes_add_fd(struct inodes *i, int fd); /* one of ours */

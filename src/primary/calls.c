@@ -229,14 +229,15 @@ out:
 
 /* ---- listen(2) ---- */
 
-/* The dead predecessor's takes the place of its own, unless that is known by more than this one number. */
-static bool take_over(struct calls *x, const struct trap_call *call, struct side *own)
+/* The dead predecessor's takes the place of its own, unless that is known by more than this one number in this one
+ * process. */
+static bool take_over(struct calls *x, const struct trap_call *call, pid_t process, struct side *own)
 {
 	struct side *left = sides_find_left(own->share, x->worker->slot->number);
 	struct trap_fd look;
 
 	if (!left || trap_look_at_fd(call->thread, call->fd, &look) < 0 || look.is_watched || look.copies != 1 ||
-	    !trap_is_valid(x->notify, call->id))
+	    !own_is_alone(x->worker, process, own->listener.fd) || !trap_is_valid(x->notify, call->id))
 		return false;
 	fd_set_nonblocking(left->listener.fd, look.nonblocking); /* all who have it share that flag */
 	if (trap_replace(x->notify, call->id, left->listener.fd, call->fd, look.cloexec) < 0)
@@ -295,7 +296,7 @@ static void on_listen(struct calls *x, const struct trap_call *call)
 		err = -ESHUTDOWN; /* it is to leave, and nobody is steered to it any more */
 	else if (!side)
 		err = share_listen(s);
-	else if (!side->listens && !take_over(x, call, side))
+	else if (!side->listens && !take_over(x, call, process, side))
 		err = sides_listen(side);
 	if (!err)
 		err = own_seat(w, s);

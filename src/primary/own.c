@@ -254,6 +254,18 @@ static int put_in_place(struct own *own, int fd, int notify, const struct trap_c
 	return trap_replace(notify, call->id, fd, own->at, look.cloexec);
 }
 
+bool own_is_alone(const struct umbel_worker *w, pid_t process, int fd)
+{
+	struct inodes open = {0};
+	bool is_alone;
+
+	if (process == w->pid && !proc_has_children(process))
+		return true;
+	is_alone = inodes_of_tree(w->pid, &open) == 0 && !inodes_of_another(&open, fd, process);
+	inodes_finish(&open);
+	return is_alone;
+}
+
 /* Of udp there is no listen(2) to wait for. */
 static int serve_at_once(struct own *own, struct share *s)
 {
@@ -314,7 +326,8 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 	struct side *left = udp ? sides_find_left(s, own->worker->slot->number) : NULL;
 	int err;
 
-	if (left && put_in_place(own, left->listener.fd, notify, call) == 0) {
+	if (left && (own->fd < 0 || own_is_alone(own->worker, own->caller.process, own->fd)) &&
+	    put_in_place(own, left->listener.fd, notify, call) == 0) {
 		sides_give(left, own->worker);
 		return serve_at_once(own, s);
 	}

@@ -35,6 +35,10 @@ int own_find_or_open(struct own *own, struct share **ret); /* 0 or -errno as bin
  * -EADDRINUSE: it still has one, which is in the way as in the kernel, unless both say SO_REUSEPORT; or -errno. */
 int own_look_at_older(const struct own *own, struct share *s);
 
+/* No other process of the worker has that socket (of which fd is a copy): a child that was forked since it was made
+ * would go on with it whatever takes its place here. Cheap where the worker has no children. */
+bool own_is_alone(const struct umbel_worker *w, pid_t process, int fd);
+
 /* It, or one in its place, becomes a side of its slot; of udp it serves from then on. The call still waits. 0 or
  * -errno. */
 int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call);

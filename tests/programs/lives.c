@@ -8,6 +8,8 @@
  *                                   so on, and closes each; at SIGUSR2 serves on 127.0.0.1
  *     lives background PORT [late]  listens, and goes on in the background, in a session of its own; late: and
  *                                   listens only there
+ *     lives forks PORT              binds, forks, listens, and the child serves; answers are the parent's pid
+ *     lives forks-udp PORT          forks, binds, and the child answers datagrams
  *     lives intrudes PORT OTHER     tries to listen on OTHER, too, with sockets that it has bound to PORT, or has
  *                                   failed to */
 #include "plain.h"
@@ -17,6 +19,7 @@
 #include <stdbool.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static pid_t self;
 
@@ -157,6 +160,63 @@ static void background(char **args)
 	serve(is_late ? plain_listener("0.0.0.0", args[0]) : listener);
 }
 
+/* In a child, that waits for a word; both descriptors are open in both. */
+static void fork_server(void (*serve_it)(int fd), int fd, int word[2])
+{
+	char byte;
+
+	if (pipe(word) < 0)
+		plain_fail("pipe");
+	if (fork() == 0) {
+		if (read(word[0], &byte, 1) == 1)
+			serve_it(fd);
+		_exit(1);
+	}
+}
+
+static void wait_for_child(const int word[2])
+{
+	if (write(word[1], "", 1) < 0)
+		plain_fail("write");
+	wait(NULL);
+	exit(1);
+}
+
+static void forks(char **args)
+{
+	int listener = plain_socket("127.0.0.1", SOCK_STREAM, 0), word[2];
+
+	plain_bind(listener, "127.0.0.1", args[0]);
+	fork_server(serve, listener, word);
+	plain_listen(listener);
+	wait_for_child(word);
+}
+
+static void serve_datagrams(int fd)
+{
+	struct sockaddr_storage from;
+	socklen_t length = sizeof(from);
+	char text[64];
+
+	while (recvfrom(fd, text, sizeof(text), 0, (struct sockaddr *)&from, &length) >= 0) {
+		int n = snprintf(text, sizeof(text), "%d\n", (int)self);
+
+		sendto(fd, text, (size_t)n, 0, (struct sockaddr *)&from, length);
+		length = sizeof(from);
+	}
+	plain_fail("recvfrom");
+}
+
+static void forks_udp(char **args)
+{
+	int fd = plain_socket("127.0.0.1", SOCK_DGRAM, 0), word[2];
+
+	fork_server(serve_datagrams, fd, word);
+	plain_bind(fd, "127.0.0.1", args[0]);
+	say("has udp");
+	wait_for_child(word);
+}
+
 /* What the kernel knows of it: whose it is decides which groups it may join. */
 static void try_to_join(const char *what, int fd, const char *other)
 {
@@ -218,6 +278,7 @@ static const struct mode {
 } modes[] = {
     {"early", 2, early},           {"quits", 2, quits},       {"ports", 3, ports},
     {"background", 1, background}, {"intrudes", 2, intrudes},
+    {"forks", 1, forks},           {"forks-udp", 1, forks_udp},
 };
 
 int main(int argc, char **argv)

@@ -13,6 +13,7 @@ from harness import is_refused, wait_until
 from intercepting import BINDINGS, NOBODY, answered_by, app, home, needs_root, ready, user  # noqa: F401
 from test_deaths import freeze
 from test_intercept import check_can, check_listener, verb_beside
+from test_intercept_rights import ask_udp
 from test_spares import held
 
 LIVES = TESTS / "lives"
@@ -74,6 +75,36 @@ def test_of_another_user_beside_roots(app, umbel, port, other_port):
     assert {uid for uid, said in tried.values() if said != "EINVAL"} == {NOBODY}
     for host in ("127.0.0.1", "::1"):
         assert set(answered_by(other_port, host=host)) == set(pids.values())
+
+
+# ---- forked before it listens ----
+
+
+@pytest.mark.parametrize("spares", [0, 1], ids=["", "spares"])
+def test_successors_of_one_that_forks(app, port, spares):
+    """Its children have the socket from before listen(): the dead one's does not take its place."""
+    run, pids = app(LIVES, "forks", port, workers=2, options=["--spares", spares])
+    assert set(answered_by(port, 30)) == set(pids.values())
+    for _ in range(2):
+        if spares:
+            held(run, spares)
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        pids = {slot: run.wait_successor(slot, pid) for slot, pid in pids.items()}
+        assert set(answered_by(port, 30)) == set(pids.values())
+
+
+def test_successors_of_one_that_forks_with_datagrams(app, port):
+    run = app(LIVES, "forks-udp", port, workers=2, options=["--share-udp"], wait=False)
+    run.wait_for(r"\d+ has udp", count=2)
+    before = run.slots()
+    assert set(ask_udp(port, 30)) == set(before.values())
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    run.wait_for(r"\d+ has udp", count=4)
+    wait_until(lambda: len(steered_to(run, port)) == 2, "both successors to be steered to")
+    assert set(ask_udp(port, 30)) == set(run.slots().values())
+    assert not set(run.slots().values()) & set(before.values())
 
 
 # ---- two apps ----

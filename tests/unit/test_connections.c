@@ -375,6 +375,29 @@ static void test_descendants(void **state)
 	close(listener);
 }
 
+static void test_of_another(void **state)
+{
+	struct inodes of = {0};
+	int one = listening(AF_INET), other = listening(AF_INET);
+
+	(void)state;
+	assert_false(inodes_of_another(&of, one, 1));
+	for (int process = 1; process <= 2; process++) {
+		assert_int_equal(inodes_add_fd(&of, one), 0);
+		of.list[of.count - 1].process = 1;
+		assert_int_equal(inodes_add_fd(&of, other), 0);
+		of.list[of.count - 1].process = process;
+	}
+	assert_false(inodes_of_another(&of, one, 1));
+	assert_true(inodes_of_another(&of, one, 2));
+	assert_true(inodes_of_another(&of, other, 1));
+	assert_true(inodes_of_another(&of, other, 2));
+	assert_false(inodes_of_another(&of, -1, 2));
+	inodes_finish(&of);
+	close(one);
+	close(other);
+}
+
 /* The middle one of three has died: the youngest is another's child, and of the group. */
 static void test_orphan(void **state)
 {
@@ -586,6 +609,7 @@ int main(void)
 	    cmocka_unit_test(test_connections),
 	    cmocka_unit_test(test_both_families),
 	    cmocka_unit_test(test_descendants),
+	    cmocka_unit_test(test_of_another),
 	    cmocka_unit_test(test_orphan),
 	    cmocka_unit_test(test_end_idle),
 	    cmocka_unit_test(test_what_an_end_is),

@@ -2,7 +2,9 @@
 #include "base/proc.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -176,6 +179,51 @@ static void test_cpu_ticks(void **state)
 	}
 }
 
+static pid_t fork_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	assert_true(pid > 0);
+	return pid;
+}
+
+static void *fork_in_thread(void *ret)
+{
+	*(pid_t *)ret = fork_child();
+	return NULL;
+}
+
+/* Those of any thread, also of one that has ended. */
+static void test_children(void **state)
+{
+	pid_t child;
+	pthread_t thread;
+
+	(void)state;
+	if (access("/proc/thread-self/children", F_OK) < 0) {
+		assert_true(proc_has_children(getpid()));
+		return;
+	}
+	for (int in_thread = 0; in_thread < 2; in_thread++) {
+		assert_false(proc_has_children(getpid()));
+		if (in_thread) {
+			assert_int_equal(pthread_create(&thread, NULL, fork_in_thread, &child), 0);
+			pthread_join(thread, NULL);
+		} else {
+			child = fork_child();
+		}
+		assert_true(proc_has_children(getpid()));
+		assert_false(proc_has_children(child));
+		kill(child, SIGKILL);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	assert_false(proc_has_children(getpid()));
+	assert_true(proc_has_children(NOBODYS_PID));
+}
+
 static void test_nobody(void **state)
 {
 	(void)state;
@@ -194,6 +242,7 @@ int main(void)
 	    cmocka_unit_test(test_oom_kills_long_path),
 	    cmocka_unit_test(test_resident_bytes),
 	    cmocka_unit_test(test_cpu_ticks),
+	    cmocka_unit_test(test_children),
 	    cmocka_unit_test(test_nobody),
 	};
 
