@@ -22,6 +22,27 @@ static int parse_port(const char *text)
 	return port <= 65535 ? port : -1;
 }
 
+void address_set_interface(struct address *a, unsigned interface)
+{
+	char name[IF_NAMESIZE];
+
+	if (!interface || strchr(a->host, '%') || !if_indextoname(interface, name))
+		return;
+	strcat(strcat(a->host, "%"), name);
+}
+
+bool address_is_multicast(const struct address *a)
+{
+	char host[ADDRESS_HOST_MAX];
+	struct in6_addr six;
+	struct in_addr four;
+
+	snprintf(host, sizeof(host), "%.*s", (int)strcspn(a->host, "%"), a->host);
+	if (inet_pton(AF_INET, host, &four) == 1)
+		return IN_MULTICAST(ntohl(four.s_addr));
+	return inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_MULTICAST(&six);
+}
+
 /* A host is kept in its one canonical spelling, so that equal addresses have equal texts. */
 static int parse_host(const char *text, size_t len, struct address *ret)
 {
@@ -41,7 +62,7 @@ static int parse_host(const char *text, size_t len, struct address *ret)
 		return -EINVAL;
 	memcpy(host, text, len);
 	host[len] = 0;
-	scope = ret->family == AF_INET6 ? strchr(host, '%') : NULL;
+	scope = strchr(host, '%');
 	if (scope)
 		*scope++ = '\0';
 	if (inet_pton(ret->family, host, binary) != 1 || (scope && (!*scope || strlen(scope) >= IF_NAMESIZE)))
@@ -185,6 +206,8 @@ int address_from_socket(const struct sockaddr_storage *from, socklen_t len, stru
 	} else if (a.family == AF_INET6 && len >= sizeof(*in6)) {
 		inet_ntop(AF_INET6, &in6->sin6_addr, a.host, sizeof(a.host));
 		a.port = ntohs(in6->sin6_port);
+		if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+			address_set_interface(&a, in6->sin6_scope_id);
 	} else if (a.family != AF_UNIX || from_unix(from, len, &a) < 0) {
 		return -EAFNOSUPPORT;
 	}

@@ -1,5 +1,5 @@
-/* address: the text form of what can be listened on, "tcp://[::1]:8000", "udp://127.0.0.1:53" or
- * "unix:///path", with options behind a "?" ("tcp://:8000?backlog=511&ipv6_only"), and back.
+/* address: the text form of what can be listened on, "tcp://[::1]:8000", "udp://127.0.0.1:53",
+ * "tcp://0.0.0.0%eth0:80" (at that interface alone: SO_BINDTODEVICE) or "unix:///path", with options behind a "?" ("tcp://:8000?backlog=511&ipv6_only"), and back.
  * Pure: resolves no names and opens nothing. */
 #ifndef UMBEL_BASE_ADDRESS_H
 #define UMBEL_BASE_ADDRESS_H
@@ -32,7 +32,7 @@ struct address {
 	enum address_kind kind;
 	int family;                  /* AF_INET, AF_INET6, AF_UNIX; AF_UNSPEC: any host, both families */
 	int port;                    /* tcp, udp: 0..65535 */
-	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, with a scope (fe80::1%eth0); "" for any */
+	char host[ADDRESS_HOST_MAX]; /* tcp, udp: numeric, perhaps with an interface (fe80::1%eth0); "" for any */
 	char path[ADDRESS_PATH_MAX]; /* unix: absolute, or "@NAME", which is in no file system (unix(7)) */
 	struct address_options options;
 };
@@ -59,7 +59,12 @@ char *address_format(const struct address *a, char *out, size_t size);
 char *address_format_options(const struct address_options *o, char *out, size_t size);
 
 /* From a socket address as getsockname() gives it; of IP it is taken for tcp: set the kind if the socket
- * is udp. 0, or -EAFNOSUPPORT. */
+ * is udp. 0, or -EAFNOSUPPORT. (A link-local one has its interface, of which the kernel is asked the name.) */
 int address_from_socket(const struct sockaddr_storage *from, socklen_t len, struct address *ret);
+
+/* The interface of that number, 0: none, unless it has one or there is none of that number. */
+void address_set_interface(struct address *a, unsigned interface);
+
+bool address_is_multicast(const struct address *a); /* of either family */
 
 #endif

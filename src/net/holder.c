@@ -57,10 +57,12 @@ static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *messag
 static struct place place_of(const struct address *a)
 {
 	struct place p = {.family = a->family};
+	char host[ADDRESS_HOST_MAX];
 
-	if (inet_pton(AF_INET, a->host, p.host) == 1)
+	snprintf(host, sizeof(host), "%.*s", (int)strcspn(a->host, "%"), a->host);
+	if (inet_pton(AF_INET, host, p.host) == 1)
 		p.family = AF_INET;
-	else if (inet_pton(AF_INET6, a->host, p.host) == 1)
+	else if (inet_pton(AF_INET6, host, p.host) == 1)
 		p.family = AF_INET6;
 	p.is_any = is_zero(p.host, sizeof(p.host));
 	return p;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
@@ -22,23 +23,47 @@ static int set_option(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+union inet_name {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/* Of link-local addresses bind(2) itself ties the socket to the interface. */
+static int name_inet(int fd, const struct address *a, int family, union inet_name *ret)
+{
+	char host[ADDRESS_HOST_MAX], *interface;
+	unsigned index = 0;
+	int err;
+
+	memcpy(host, a->host, sizeof(host));
+	interface = strchr(host, '%');
+	if (interface)
+		*interface++ = '\0';
+	if (interface && (index = if_nametoindex(interface)) == 0)
+		return -errno;
+	if (family == AF_INET)
+		err = uv_ip4_addr(host[0] ? host : "0.0.0.0", a->port, &ret->v4);
+	else
+		err = uv_ip6_addr(host[0] ? host : "::", a->port, &ret->v6);
+	if (!err && family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&ret->v6.sin6_addr))
+		ret->v6.sin6_scope_id = index;
+	else if (!err && index)
+		err = set_option(fd, SOL_SOCKET, SO_BINDTOIFINDEX, (int)index);
+	return err;
+}
+
 static int bind_inet(int fd, const struct socket_wish *wish, int family, bool is_side)
 {
 	const struct address *a = &wish->address;
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} name;
+	union inet_name name;
 	socklen_t len = family == AF_INET ? sizeof(name.v4) : sizeof(name.v6);
-	int err;
+	int err = name_inet(fd, a, family, &name);
 
-	if (family == AF_INET) {
-		err = uv_ip4_addr(a->host[0] ? a->host : "0.0.0.0", a->port, &name.v4);
-	} else {
-		err = uv_ip6_addr(a->host[0] ? a->host : "::", a->port, &name.v6);
-		err = err ? err : set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only || a->options.ipv6_only);
-	}
+	if (!err && family == AF_INET6)
+		err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, wish->ipv6_only || a->options.ipv6_only);
+	if (!err && wish->is_free)
+		err = set_option(fd, IPPROTO_IP, IP_FREEBIND, 1);
 	/* For tcp it means: in spite of connections in TIME_WAIT (socket(7)). */
 	if (!err && (a->kind == ADDRESS_TCP || wish->reuse_address))
 		err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -175,22 +200,42 @@ static int set_tcp_options(int fd, const struct address_options *o)
 	return err;
 }
 
-static void bound_address(int fd, const struct socket_wish *wish, struct address *ret)
+void socket_add_interface(int fd, struct address *a)
+{
+	int index = 0;
+	socklen_t size = sizeof(index);
+
+	if (a->kind != ADDRESS_UNIX && getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, &size) == 0 && index > 0)
+		address_set_interface(a, (unsigned)index);
+}
+
+int socket_address(int fd, struct address *ret)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(name);
+	int err;
+
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+		return -errno;
+	err = address_from_socket(&name, len, ret);
+	if (!err)
+		socket_add_interface(fd, ret);
+	return err;
+}
+
+static void bound_address(int fd, const struct socket_wish *wish, struct address *ret)
+{
+	int err;
 
 	*ret = wish->address;
 	if (wish->fd < 0 && wish->address.kind == ADDRESS_UNIX)
 		return;
-	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
-		return;
-	if (address_from_socket(&name, len, ret) < 0) {
+	err = socket_address(fd, ret);
+	if (err == -EAFNOSUPPORT) {
 		ret->kind = ADDRESS_UNIX; /* one without a name */
 		ret->family = AF_UNIX;
-		return;
 	}
-	if (ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
+	if (!err && ret->kind == ADDRESS_TCP && (wish->datagrams || wish->address.kind == ADDRESS_UDP))
 		ret->kind = ADDRESS_UDP;
 }
 
@@ -295,7 +340,7 @@ void socket_copy_options(int from, int to)
 	    {SOL_SOCKET, SO_PRIORITY},	     {SOL_SOCKET, SO_RCVTIMEO},	      {SOL_SOCKET, SO_SNDTIMEO},
 	    {SOL_SOCKET, SO_BUSY_POLL},	     {IPPROTO_TCP, TCP_NODELAY},      {IPPROTO_TCP, TCP_USER_TIMEOUT},
 	    {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_FASTOPEN},     {IPPROTO_TCP, TCP_KEEPIDLE},
-	    {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},
+	    {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},      {IPPROTO_IP, IP_TRANSPARENT},
 	};
 	union {
 		int number;

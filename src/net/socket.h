@@ -34,6 +34,7 @@ struct socket_wish {
 	bool is_door;           /* others are to join it: socket_open_side() */
 	bool has_owner;         /* the others of its group are this user's, and so is each that is opened (K7) */
 	uid_t owner;
+	bool is_free;           /* IP_FREEBIND: of no interface here, perhaps not yet */
 	bool is_bound_only;     /* it does not listen before socket_listen() */
 };
 
@@ -42,6 +43,10 @@ struct socket_wish {
  * with its real port goes to ret_bound, the file of a unix path to ret_file. The descriptor, or -errno as
  * bind(2) and listen(2) give it; -EINVAL: fd is not what it should be. */
 int socket_open(const struct socket_wish *wish, struct address *ret_bound, struct socket_file *ret_file);
+
+/* What a socket is bound to, of ip with the interface that it is bound to; of udp it is taken for tcp. 0 or -errno. */
+int socket_address(int fd, struct address *ret);
+void socket_add_interface(int fd, struct address *a); /* if it is bound to one */
 
 /* One more socket at the address of a door opened with this wish: the last of
  * their group (socket(7), SO_REUSEPORT). Of tcp it listens. Nobody may attach a program to it. The descriptor, or

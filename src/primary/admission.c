@@ -2,24 +2,11 @@
 
 #include "primary/named.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
-static bool is_multicast(const struct address *a)
-{
-	struct in6_addr six;
-	struct in_addr four;
-
-	if (inet_pton(AF_INET, a->host, &four) == 1)
-		return IN_MULTICAST(ntohl(four.s_addr));
-	return inet_pton(AF_INET6, a->host, &six) == 1 && IN6_IS_ADDR_MULTICAST(&six);
-}
-
 bool admission_is_shared(const struct umbel_settings *s, const struct address *a)
 {
 	struct address named;
 
-	if (a->kind == ADDRESS_UNIX || a->port == 0 || is_multicast(a))
+	if (a->kind == ADDRESS_UNIX || a->port == 0 || address_is_multicast(a))
 		return false;
 	if (a->kind == ADDRESS_UDP && !s->share_udp)
 		return false;

@@ -12,7 +12,7 @@ static bool is_any_host(const char *host)
 	return !host[0] || strcmp(host, "::") == 0 || strcmp(host, "0.0.0.0") == 0;
 }
 
-/* One text for each host; one with a scope is left as it is. */
+/* One text for each host; one with an interface is left as it is. */
 static void canonical(const struct address *a, char host[ADDRESS_HOST_MAX])
 {
 	struct in6_addr binary;
@@ -38,12 +38,22 @@ bool named_is(const struct address *named, const struct address *a)
 	       (strcmp(one, other) == 0 || (is_any_host(one) && is_any_host(other) && (!one[0] || !other[0])));
 }
 
+/* At any interface, if it names none. */
+static bool names(const struct address *named, const struct address *a)
+{
+	struct address plain = *a;
+
+	if (!strchr(named->host, '%'))
+		plain.host[strcspn(plain.host, "%")] = '\0';
+	return named_is(named, &plain);
+}
+
 bool named_find(char *const *listen, const struct address *a, struct address *ret)
 {
 	const char *why;
 
 	for (; listen && *listen; listen++)
-		if (address_parse(*listen, ret, &why) == 0 && named_is(ret, a))
+		if (address_parse(*listen, ret, &why) == 0 && names(ret, a))
 			return true;
 	return false;
 }

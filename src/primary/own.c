@@ -32,22 +32,16 @@ static int option(int fd, int level, int name)
 
 static bool is_bound(int fd)
 {
-	struct sockaddr_storage name;
-	socklen_t len = sizeof(name);
 	struct address a;
 
-	return getsockname(fd, (struct sockaddr *)&name, &len) == 0 && address_from_socket(&name, len, &a) == 0 &&
-	       a.port > 0;
+	return socket_address(fd, &a) == 0 && a.port > 0;
 }
 
 bool own_is_there(const struct own *own)
 {
-	struct sockaddr_storage name;
-	socklen_t len = sizeof(name);
 	struct address a;
 
-	return getsockname(own->fd, (struct sockaddr *)&name, &len) == 0 && address_from_socket(&name, len, &a) == 0 &&
-	       a.port == own->address.port && strcmp(a.host, own->address.host) == 0;
+	return socket_address(own->fd, &a) == 0 && a.port == own->address.port && strcmp(a.host, own->address.host) == 0;
 }
 
 /* In another network namespace, where it stands alone. Before Linux 5.14 nobody can tell. */
@@ -68,6 +62,12 @@ static bool is_elsewhere(int fd)
 	return differs;
 }
 
+/* It may be bound to what is no address of this machine; the rights for the second way are the program's. */
+static bool is_free(int fd)
+{
+	return option(fd, IPPROTO_IP, IP_FREEBIND) == 1 || option(fd, IPPROTO_IP, IP_TRANSPARENT) == 1;
+}
+
 static int look_at_copy(struct own *own, struct trap_socket *ret)
 {
 	int protocol = option(own->fd, SOL_SOCKET, SO_PROTOCOL);
@@ -78,9 +78,11 @@ static int look_at_copy(struct own *own, struct trap_socket *ret)
 		return -ENOTSUP;
 	if (is_elsewhere(own->fd))
 		return -ENOTSUP;
+	socket_add_interface(own->fd, &own->address);
 	if (is_bound(own->fd))
 		return -EINVAL; /* the kernel's to say */
 	own->ipv6_only = option(own->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
+	own->is_free = is_free(own->fd);
 	own->reuses_port = option(own->fd, SOL_SOCKET, SO_REUSEPORT) == 1;
 	return 0;
 }
@@ -172,7 +174,7 @@ static int open_share(struct own *own, struct share **ret)
 {
 	struct cluster *c = own->worker->cluster;
 	struct socket_wish wish = {.address = own->address, .fd = -1, .ipv6_only = own->ipv6_only,
-				   .is_bound_only = own->address.kind == ADDRESS_TCP};
+				   .is_free = own->is_free, .is_bound_only = own->address.kind == ADDRESS_TCP};
 	char text[ADDRESS_TEXT_MAX], *key;
 	struct address named;
 	enum share_form form;
@@ -349,7 +351,8 @@ static int look_again(struct own *own)
 		return -errno;
 	own->name_length = len;
 	own->ipv6_only = option(own->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
-	return address_from_socket(&own->name, len, &own->address);
+	own->is_free = is_free(own->fd);
+	return socket_address(own->fd, &own->address);
 }
 
 int own_take_again(struct umbel_worker *w, int notify, const struct trap_call *call, struct side **ret)

@@ -18,6 +18,7 @@ struct own {
 	struct address address; /* the same */
 	bool is_mptcp;
 	bool ipv6_only;      /* without fd: not known, false */
+	bool is_free;        /* IP_FREEBIND, or as good */
 	bool reuses_port;    /* the program says so */
 	const char *replaced; /* a sentence: it was replaced by another one, because; NULL: it was not */
 };

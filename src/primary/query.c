@@ -11,7 +11,6 @@
 #include "primary/settings.h"
 #include "primary/slot.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -167,14 +166,7 @@ static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 /* Datagrams to many come to every socket of a group, and SO_REUSEADDR says that others share the port. */
 static bool is_for_one_socket(const struct address *a, const struct node_query *q)
 {
-	struct in6_addr six;
-	struct in_addr four;
-
-	if (q->flags & NODE_FLAG_REUSEADDR)
-		return true;
-	if (inet_pton(AF_INET, a->host, &four) == 1)
-		return IN_MULTICAST(ntohl(four.s_addr));
-	return inet_pton(AF_INET6, a->host, &six) == 1 && IN6_IS_ADDR_MULTICAST(&six);
+	return q->flags & NODE_FLAG_REUSEADDR || address_is_multicast(a);
 }
 
 static int open_new(const struct umbel_worker *w, char *key, const struct socket_wish *wish,
