@@ -183,8 +183,9 @@ def test_stream_that_looks_idle(slow, connect):
     wait_busy(pids[1], busy)
     over = Verb(run, "reload", "app")
     wait_until(lambda: drains(run, pids[1]), "it to drain")
-    for _ in range(5):
-        assert stream.socket.recv(100) == b"%d\n" % pids[1]
+    with stream.socket.makefile() as words:
+        for _ in range(5):
+            assert words.readline() == f"{pids[1]}\n"
     assert busy.go_on() == pids[1]
     stream.wait_end()
     over.wait()
