@@ -298,7 +298,7 @@ def test_rolling_cannot_listen(program, port):
         s.listen()
         run = program(EXAMPLES / "rolling", port, 2)
         assert run.wait() == 1
-    assert run.find(rf"^FAILED    cannot listen on tcp://:{port}: Address already in use$")
+    assert run.find(rf"^FAILED    cannot listen on tcp://:{port}: Address already in use: pid {os.getpid()} ")
     assert run.find("^FAILED    every slot has failed")
     assert run.output("stdout")[-1].startswith("EMPTY ")
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import SLOW, UMBEL, get, processes, wait_until
+from harness import SLOW, UMBEL, get, processes, stat, wait_until
 
 
 class Request(threading.Thread):
@@ -98,7 +98,9 @@ def test_no_worker_outlives_the_primary(umbel, port):
 
 def test_a_stopped_worker_does_not_outlive_the_primary(umbel, port):
     run = umbel("-n", 2, "--", "node", "app.js", port)
-    os.kill(run.wait_listening(2)[1], signal.SIGSTOP)
+    pid = run.wait_listening(2)[1]
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: stat(pid)[0] == "T", "it to be stopped")  # all its threads: then SIGHUP and SIGCONT come
     run.kill()
 
 
