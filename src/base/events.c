@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,11 +61,18 @@ void events_add_failed(struct events *e, struct umbel_worker *w, int error, cons
 	}
 }
 
-void events_add_note(struct events *e, int slot, const char *what, const char *text)
+void events_add_note(struct events *e, int slot, const char *what, const char *format, ...)
 {
-	struct queued_event *q =
-	    e->note ? events_add(e, (enum umbel_event_type)EVENTS_NOTE, NULL, text, strlen(text)) : NULL;
+	struct queued_event *q;
+	char text[640];
+	va_list args;
 
+	if (!e->note)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	q = events_add(e, (enum umbel_event_type)EVENTS_NOTE, NULL, text, strlen(text));
 	if (!q)
 		return;
 	q->slot = slot;

@@ -45,7 +45,10 @@ struct queued_event *events_add(struct events *e, enum umbel_event_type type, st
 /* FAILED with a sentence. */
 void events_add_failed(struct events *e, struct umbel_worker *w, int error, const char *why);
 
-void events_add_note(struct events *e, int slot, const char *what, const char *text);
+/* A decision and what it rests on, for `umbel why` and the run's own lines; slot 0: the whole app's. `what` is a
+ * constant. */
+void events_add_note(struct events *e, int slot, const char *what, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Tells everything that is queued; what handlers add meanwhile stays. 0, or the error
  * of the first FAILED that nobody handles; its sentence goes to why (size bytes). 1: more remains. */

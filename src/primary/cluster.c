@@ -12,7 +12,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,17 +99,6 @@ uint32_t cluster_chance(struct cluster *c)
 	/* Knuth's MMIX numbers: only to keep things apart, nobody gains by guessing them. */
 	c->random = c->random * 6364136223846793005ULL + 1442695040888963407ULL;
 	return (uint32_t)(c->random >> 32);
-}
-
-void cluster_note(struct cluster *c, int slot, const char *what, const char *format, ...)
-{
-	char text[640];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	events_add_note(c->events, slot, what, text);
 }
 
 /* ---- the loop ---- */

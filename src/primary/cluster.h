@@ -108,8 +108,6 @@ void cluster_lost_slot(struct cluster *c);    /* nobody will come there any more
 void cluster_worker_gone(struct cluster *c);  /* one is dead, and its slot has taken its step */
 uint32_t cluster_chance(struct cluster *c);   /* any number, for spreading; no secret */
 
-/* A decision and what it rests on, for `umbel why` and the run's own lines; slot 0: the whole app's. */
-void cluster_note(struct cluster *c, int slot, const char *what, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+#define cluster_note(c, ...) events_add_note((c)->events, __VA_ARGS__)
 
 #endif
