@@ -3,12 +3,12 @@
 
 #include "base/fd.h"
 #include "facade.h"
-#include "primary/generation.h"
 #include "primary/handoff.h"
 #include "primary/policy.h"
-#include "primary/settings.h"
-#include "primary/spawn.h"
 #include "primary/worker.h"
+#include "program/generation.h"
+#include "program/settings.h"
+#include "program/spawn.h"
 
 #include <limits.h>
 #include <stdio.h>

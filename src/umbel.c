@@ -4,8 +4,8 @@
 #include "base/fd.h"
 #include "base/parallelism.h"
 #include "facade.h"
-#include "primary/generation.h"
 #include "primary/worker.h"
+#include "program/generation.h"
 #include "wire/json.h"
 
 #include <errno.h>

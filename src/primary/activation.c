@@ -2,12 +2,12 @@
 
 #include "base/fd.h"
 #include "primary/cluster.h"
-#include "primary/generation.h"
-#include "primary/named.h"
 #include "primary/own.h"
-#include "primary/settings.h"
 #include "primary/steering.h"
 #include "primary/worker.h"
+#include "program/generation.h"
+#include "program/named.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <jansson.h>

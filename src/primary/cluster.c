@@ -3,10 +3,10 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "primary/dialogue.h"
-#include "primary/generation.h"
 #include "primary/limits.h"
-#include "primary/settings.h"
 #include "primary/worker.h"
+#include "program/generation.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -8,11 +8,11 @@
 #include "base/signals.h"
 #include "net/filter.h"
 #include "primary/busy.h"
-#include "primary/kind.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
 #include "primary/slot.h"
 #include "primary/spares.h"
+#include "program/kind.h"
 #include "umbel.h"
 
 #include <stdatomic.h>

@@ -2,8 +2,8 @@
 
 #include "base/proc.h"
 #include "primary/cluster.h"
-#include "primary/spawn.h"
 #include "primary/worker.h"
+#include "program/spawn.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -6,15 +6,15 @@
 #include "net/trap.h"
 #include "primary/closed.h"
 #include "primary/cluster.h"
-#include "primary/generation.h"
-#include "primary/named.h"
 #include "primary/own.h"
 #include "primary/policy.h"
 #include "primary/ready.h"
-#include "primary/settings.h"
 #include "primary/spares.h"
 #include "primary/steering.h"
 #include "primary/worker.h"
+#include "program/generation.h"
+#include "program/named.h"
+#include "program/settings.h"
 #include "wire/node.h"
 
 #include <errno.h>

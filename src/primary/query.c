@@ -6,10 +6,10 @@
 #include "primary/counting.h"
 #include "primary/dialogue.h"
 #include "primary/handoff.h"
-#include "primary/named.h"
 #include "primary/policy.h"
-#include "primary/settings.h"
 #include "primary/slot.h"
+#include "program/named.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <fcntl.h>

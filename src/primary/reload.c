@@ -1,9 +1,9 @@
 #include "primary/reload.h"
 
 #include "primary/cluster.h"
-#include "primary/generation.h"
 #include "primary/limits.h"
 #include "primary/worker.h"
+#include "program/generation.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -3,8 +3,8 @@
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
 #include "primary/policy.h"
-#include "primary/settings.h"
 #include "primary/worker.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <stdlib.h>

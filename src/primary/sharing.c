@@ -3,7 +3,7 @@
 #include "base/fd.h"
 #include "primary/closed.h"
 #include "primary/cluster.h"
-#include "primary/settings.h"
+#include "program/settings.h"
 #include "primary/worker.h"
 
 #include <errno.h>

@@ -1,12 +1,12 @@
 #include "primary/slot.h"
 
 #include "primary/cluster.h"
-#include "primary/generation.h"
 #include "primary/limits.h"
 #include "primary/ready.h"
 #include "primary/reload.h"
-#include "primary/settings.h"
 #include "primary/worker.h"
+#include "program/generation.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <stdio.h>

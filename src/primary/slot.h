@@ -4,7 +4,7 @@
 #define UMBEL_PRIMARY_SLOT_H
 
 #include "primary/life.h"
-#include "primary/settings.h"
+#include "program/settings.h"
 #include "umbel.h"
 
 #include <uv.h>

@@ -2,11 +2,11 @@
 
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
-#include "primary/generation.h"
 #include "primary/intercept.h"
 #include "primary/limits.h"
 #include "primary/ready.h"
 #include "primary/worker.h"
+#include "program/generation.h"
 #include "wire/node.h"
 
 #include <errno.h>

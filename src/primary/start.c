@@ -3,15 +3,15 @@
 
 #include "base/fd.h"
 #include "primary/activation.h"
-#include "primary/generation.h"
-#include "primary/inspect.h"
 #include "primary/intercept.h"
-#include "primary/node_words.h"
-#include "primary/preload.h"
 #include "primary/ready.h"
-#include "primary/settings.h"
 #include "primary/slot.h"
-#include "primary/spawn.h"
+#include "program/generation.h"
+#include "program/inspect.h"
+#include "program/node_words.h"
+#include "program/preload.h"
+#include "program/settings.h"
+#include "program/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
 #include "primary/cluster.h"
 #include "primary/counting.h"
 #include "primary/policy.h"
-#include "primary/settings.h"
 #include "primary/worker.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,12 +4,12 @@
 #ifndef UMBEL_PRIMARY_WORKER_H
 #define UMBEL_PRIMARY_WORKER_H
 
-#include "primary/cluster.h"
-#include "primary/kind.h"
 #include "net/least.h"
+#include "primary/cluster.h"
 #include "primary/life.h"
-#include "primary/told.h"
 #include "primary/notify.h"
+#include "primary/told.h"
+#include "program/kind.h"
 #include "umbel.h"
 #include "wire/accounts.h"
 #include "wire/channel.h"

@@ -1,5 +1,5 @@
 /* Which port a worker's debugger gets: found in Node's own options, counted up. */
-#include "primary/inspect.h"
+#include "program/inspect.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

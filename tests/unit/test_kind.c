@@ -1,5 +1,5 @@
 /* What a program is: by its name, its real name, its #! line. */
-#include "primary/kind.h"
+#include "program/kind.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Of which command lines Node's cluster makes a worker. */
-#include "primary/node_words.h"
+#include "program/node_words.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

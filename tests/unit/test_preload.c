@@ -1,5 +1,5 @@
 /* NODE_OPTIONS with our --require: as Node splits it again, at spaces, quotes and backslashes. */
-#include "primary/preload.h"
+#include "program/preload.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Settings are checked and copied; a worker's environment is built from several, and a generation's from
  * that of the one before. */
-#include "primary/generation.h"
-#include "primary/settings.h"
+#include "program/generation.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <setjmp.h>

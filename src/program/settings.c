@@ -1,6 +1,6 @@
-#include "primary/settings.h"
+#include "program/settings.h"
 
-#include "primary/named.h"
+#include "program/named.h"
 #include "wire/json.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* node_words: what the words of Node's command line say of the worker that it would be. Pure. */
-#ifndef UMBEL_PRIMARY_NODE_WORDS_H
-#define UMBEL_PRIMARY_NODE_WORDS_H
+#ifndef UMBEL_PROGRAM_NODE_WORDS_H
+#define UMBEL_PROGRAM_NODE_WORDS_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* spawn: one process from fork to exec. What it inherits is exactly what is named here. */
-#ifndef UMBEL_PRIMARY_SPAWN_H
-#define UMBEL_PRIMARY_SPAWN_H
+#ifndef UMBEL_PROGRAM_SPAWN_H
+#define UMBEL_PROGRAM_SPAWN_H
 
 #include <stdbool.h>
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 /* settings: the primary's own copy of struct umbel_settings, checked; and the vectors of strings
  * that it is made of. */
-#ifndef UMBEL_PRIMARY_SETTINGS_H
-#define UMBEL_PRIMARY_SETTINGS_H
+#ifndef UMBEL_PROGRAM_SETTINGS_H
+#define UMBEL_PROGRAM_SETTINGS_H
 
 #include "base/reason.h"
 #include "umbel.h"

@@ -1,6 +1,6 @@
-#include "primary/admission.h"
+#include "program/admission.h"
 
-#include "primary/named.h"
+#include "program/named.h"
 
 bool admission_is_shared(const struct umbel_settings *s, const struct address *a)
 {

@@ -1,6 +1,6 @@
 /* admission: which of a program's own addresses are the app's, and so shared. Pure. */
-#ifndef UMBEL_PRIMARY_ADMISSION_H
-#define UMBEL_PRIMARY_ADMISSION_H
+#ifndef UMBEL_PROGRAM_ADMISSION_H
+#define UMBEL_PROGRAM_ADMISSION_H
 
 #include "base/address.h"
 #include "umbel.h"

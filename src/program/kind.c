@@ -1,6 +1,6 @@
-#include "primary/kind.h"
+#include "program/kind.h"
 
-#include "primary/node_words.h"
+#include "program/node_words.h"
 
 #include <errno.h>
 #include <fcntl.h>

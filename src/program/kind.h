@@ -1,6 +1,6 @@
 /* kind: what a program is, so that it is started as the worker it understands. */
-#ifndef UMBEL_PRIMARY_KIND_H
-#define UMBEL_PRIMARY_KIND_H
+#ifndef UMBEL_PROGRAM_KIND_H
+#define UMBEL_PROGRAM_KIND_H
 
 #include <stdbool.h>
 

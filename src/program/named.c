@@ -1,4 +1,4 @@
-#include "primary/named.h"
+#include "program/named.h"
 
 #include "net/owner.h"
 

@@ -1,6 +1,6 @@
-#include "primary/generation.h"
+#include "program/generation.h"
 
-#include "primary/settings.h"
+#include "program/settings.h"
 
 #include <errno.h>
 #include <stddef.h>

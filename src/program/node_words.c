@@ -1,4 +1,4 @@
-#include "primary/node_words.h"
+#include "program/node_words.h"
 
 #include <stddef.h>
 #include <string.h>

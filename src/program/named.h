@@ -1,7 +1,7 @@
 /* named: the addresses that the operator names (settings.listen): their options, and that workers of another user
  * may have them. */
-#ifndef UMBEL_PRIMARY_NAMED_H
-#define UMBEL_PRIMARY_NAMED_H
+#ifndef UMBEL_PROGRAM_NAMED_H
+#define UMBEL_PROGRAM_NAMED_H
 
 #include "base/address.h"
 #include "base/reason.h"

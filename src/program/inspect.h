@@ -1,7 +1,7 @@
 /* inspect: which port the debugger of a Node worker listens on. Under --inspect all would want the same
  * one; as in Node's cluster each gets its own, counted up from what was asked for. Pure. */
-#ifndef UMBEL_PRIMARY_INSPECT_H
-#define UMBEL_PRIMARY_INSPECT_H
+#ifndef UMBEL_PROGRAM_INSPECT_H
+#define UMBEL_PROGRAM_INSPECT_H
 
 /* What `options` (Node's own, of argv or split from NODE_OPTIONS; NULL-terminated) say: the port to count
  * from, 9229 unless they name one; 0: they ask for no debugger, or for any free port. `ret_at`: the index

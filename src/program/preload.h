@@ -1,7 +1,7 @@
 /* preload: the piece of JavaScript that Node workers get through NODE_OPTIONS, so that they can mark their
  * responses while they drain (src/node/preload.cjs). Where it is, and the variable's new value. */
-#ifndef UMBEL_PRIMARY_PRELOAD_H
-#define UMBEL_PRIMARY_PRELOAD_H
+#ifndef UMBEL_PROGRAM_PRELOAD_H
+#define UMBEL_PROGRAM_PRELOAD_H
 
 #include <stdbool.h>
 #include <stddef.h>

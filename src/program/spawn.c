@@ -1,4 +1,4 @@
-#include "primary/spawn.h"
+#include "program/spawn.h"
 
 #include "base/fd.h"
 #include "net/filter.h"

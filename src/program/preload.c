@@ -1,4 +1,4 @@
-#include "primary/preload.h"
+#include "program/preload.h"
 
 #include <dlfcn.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* generation: what all workers started from one version of the program have in common: a number, and
  * the environment of the reload that started them. Shared by slots and workers, and counted. */
-#ifndef UMBEL_PRIMARY_GENERATION_H
-#define UMBEL_PRIMARY_GENERATION_H
+#ifndef UMBEL_PROGRAM_GENERATION_H
+#define UMBEL_PROGRAM_GENERATION_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-#include "primary/inspect.h"
+#include "program/inspect.h"
 
-#include "primary/node_words.h"
+#include "program/node_words.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
