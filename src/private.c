@@ -87,7 +87,7 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 static int64_t active_of(const struct umbel_worker *w)
 {
 	bool known;
-	unsigned active = handoff_active(w, &known);
+	unsigned active = handoff_active(&w->receiver, &known);
 
 	return known ? (int64_t)active : -1;
 }
@@ -98,16 +98,16 @@ void private_each_seat(const struct umbel_listener_info *listener, umbel_seat_vi
 
 	for (unsigned i = 0; i < s->seat_count; i++) {
 		const struct subscription *seat = &s->seats[i];
-		const struct side *side = sides_find(s, seat->worker);
+		const struct side *side = sides_find(s, seat->receiver);
 		struct umbel_seat_info info = {
-		    .slot = seat->worker->slot->number,
-		    .id = seat->worker->id,
+		    .slot = seat->receiver->slot,
+		    .id = seat->receiver->id,
 		    .counted = !seat->accepts,
 		    .handed = seat->handed,
 		    .skipped = seat->skipped,
 		    .refused = seat->refused,
-		    .active = active_of(seat->worker),
-		    .queued = sides_waiting(s, seat->worker->slot->number),
+		    .active = active_of(seat->receiver->worker),
+		    .queued = sides_waiting(s, seat->receiver->slot),
 		    .steered = side && side->steered,
 		};
 
@@ -138,7 +138,7 @@ static bool accepts_alone(const struct umbel_worker *w)
 	bool any = false;
 
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
-		int seat = share_seat_of(s, w);
+		int seat = share_seat_of(s, &w->receiver);
 
 		if (seat >= 0 && !s->seats[seat].accepts)
 			return false;
@@ -149,15 +149,17 @@ static bool accepts_alone(const struct umbel_worker *w)
 
 void private_worker_info(const struct umbel_worker *w, struct umbel_worker_info *ret)
 {
+	const struct receiver *to = &w->receiver;
+
 	*ret = (struct umbel_worker_info){
 	    .restarts = w->slot->restarts,
 	    .up_ms = (int64_t)(worker_now_ms() - w->started_ms),
-	    .counted = w->handed || !accepts_alone(w),
-	    .handed = w->handed,
+	    .counted = w->receiver.handed || !accepts_alone(w),
+	    .handed = w->receiver.handed,
 	    .active = active_of(w),
-	    .queued = handoff_has_lane(w) ? lane_waiting(w->lane_far) : (unsigned)w->unanswered,
+	    .queued = handoff_has_lane(to) ? lane_waiting(to->lane_far) : (unsigned)to->unanswered,
 	    .kind = kind_name(w->kind),
-	    .takes = w->takes && w->state == UMBEL_STATE_READY,
+	    .takes = w->receiver.takes && w->state == UMBEL_STATE_READY,
 	    .has_no_program = w->exec_error,
 	    .status = w->status,
 	};

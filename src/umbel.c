@@ -358,14 +358,14 @@ int umbel_kill(struct umbel_worker *w, int sig)
 {
 	if (w->state == UMBEL_STATE_DEAD)
 		return -ESRCH;
-	return kill(w->pid, sig) < 0 ? -errno : 0;
+	return kill(w->receiver.pid, sig) < 0 ? -errno : 0;
 }
 
 struct umbel_worker *umbel_worker(const struct umbel *u, uint32_t id)
 {
 	struct umbel_worker *w = id ? umbel_next(u, id - 1) : NULL;
 
-	return w && w->id == id ? w : NULL;
+	return w && w->receiver.id == id ? w : NULL;
 }
 
 struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id)
@@ -374,14 +374,14 @@ struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id)
 
 	if (u->cluster)
 		TAILQ_FOREACH (w, &u->cluster->workers, link)
-			if (w->id > after_id)
+			if (w->receiver.id > after_id)
 				return w;
 	return NULL;
 }
 
 uint32_t umbel_worker_id(const struct umbel_worker *w)
 {
-	return w->id;
+	return w->receiver.id;
 }
 
 int umbel_worker_slot(const struct umbel_worker *w)
@@ -391,7 +391,7 @@ int umbel_worker_slot(const struct umbel_worker *w)
 
 pid_t umbel_worker_pid(const struct umbel_worker *w)
 {
-	return w->pid;
+	return w->receiver.pid;
 }
 
 enum umbel_state umbel_worker_state(const struct umbel_worker *w)
@@ -406,12 +406,12 @@ uint32_t umbel_worker_generation(const struct umbel_worker *w)
 
 bool umbel_worker_connected(const struct umbel_worker *w)
 {
-	return w->connected;
+	return w->receiver.connected;
 }
 
 bool umbel_worker_asked(const struct umbel_worker *w)
 {
-	return w->asked;
+	return w->receiver.asked;
 }
 
 int umbel_worker_fd(const struct umbel_worker *w, int stdio)

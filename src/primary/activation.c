@@ -91,11 +91,11 @@ static int open_share(struct umbel_worker *w, const struct address *a, struct sh
 	int err;
 
 	named_apply(w->is_other_user, &c->settings, &wish.address);
-	form = sharing_form(c, &wish.address, false, false);
+	form = sharing_form(&c->sharing, &wish.address, false, false);
 	wish.is_bound_only = form == SHARE_GROUP && a->kind == ADDRESS_TCP;
 	if (asprintf(&key, "offered %s", address_format(a, text, sizeof(text))) < 0)
 		return -ENOMEM;
-	err = sharing_add(c, key, &wish, form, own_policy(c, form), json_null(), ret);
+	err = sharing_add(&c->sharing, key, &wish, form, own_policy(c, form), json_null(), ret);
 	if (err) {
 		free(key);
 		return err;
@@ -111,7 +111,7 @@ static int open_share(struct umbel_worker *w, const struct address *a, struct sh
 static bool is_served(const struct share *s)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
-		if (s->seats[i].worker->state == UMBEL_STATE_READY)
+		if (s->seats[i].receiver->worker->state == UMBEL_STATE_READY)
 			return true;
 	return false;
 }
@@ -127,7 +127,7 @@ static int offer_share(struct share *s, struct umbel_worker *w, int *ret)
 		return 0;
 	}
 	err = share_listen(s);
-	err = err ? err : sides_take(s, w, true, &side);
+	err = err ? err : sides_take(s, &w->receiver, true, &side);
 	if (err)
 		return err;
 	side->is_program = side->is_offered = true;
@@ -181,7 +181,7 @@ static int tell_failure(struct umbel_worker *w, const char *address, const struc
 {
 	struct cluster *c = w->cluster;
 	bool is_told = w->kind != KIND_LISTEN_FDS && w->generation->told_no_offer;
-	const char *who = is_told ? "" : busy_text(c, a, err);
+	const char *who = is_told ? "" : busy_text(&c->sharing, a, err);
 
 	if (w->kind == KIND_LISTEN_FDS)
 		return reason_set(c->reason, err, "cannot listen on %s: %s%s", address, strerror(-err), who);

@@ -69,7 +69,7 @@ static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			count += side->is_program && side->owner == w->id;
+			count += side->is_program && side->owner == w->receiver.id;
 	}
 	return count;
 }
@@ -79,7 +79,7 @@ bool calls_have_sockets(const struct umbel_worker *w)
 	struct share *s;
 
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
-		int seat = s->form == SHARE_LENT ? share_seat_of(s, w) : -1;
+		int seat = s->form == SHARE_LENT ? share_seat_of(s, &w->receiver) : -1;
 
 		if (seat >= 0 && s->seats[seat].accepts)
 			return true;
@@ -115,7 +115,7 @@ static struct share *find_listening(const struct umbel_worker *w, const struct s
 		if (s->form == SHARE_LENT && is_fd_of(st, s->listener.fd))
 			return s;
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id && is_fd_of(st, side->listener.fd)) {
+			if (side->owner == w->receiver.id && is_fd_of(st, side->listener.fd)) {
 				*ret = side;
 				return s;
 			}
@@ -132,7 +132,7 @@ static int bind_it(struct calls *x, const struct trap_call *call, struct own *ow
 	int err = own_may_bind(own);
 
 	if (!err && count_sockets(x->cluster, w) % SWEEP_AT == SWEEP_AT - 1)
-		closed_sweep(w); /* some open ports and close them all the time */
+		closed_sweep(&w->receiver); /* some open ports and close them all the time */
 	if (!err && count_sockets(x->cluster, w) >= CALLS_SOCKETS_MOST) {
 		tell_once(x->cluster, 3, "a worker has as many sockets as can be shared (64): what it binds beyond is "
 			  "refused (--listen or --no-share say which are to be shared)");
@@ -145,7 +145,7 @@ static int bind_it(struct calls *x, const struct trap_call *call, struct own *ow
 	err = s->form == SHARE_LENT ? own_lend(own, s, x->notify, call) : own_adopt(own, s, x->notify, call);
 	if (err)
 		own_forget(s);
-	closed_watch(x->cluster);
+	closed_watch(&x->cluster->sharing);
 	return err;
 }
 
@@ -186,7 +186,7 @@ static bool was_bound_before(const struct calls *x, const struct trap_call *call
 	if (!stat_fd(call->thread, call->fd, &st))
 		return false;
 	s = find_listening(x->worker, &st, &side);
-	return s && s == sharing_find_address(x->cluster, &own->address, s->wish.ipv6_only);
+	return s && s == sharing_find_address(&x->cluster->sharing, &own->address, s->wish.ipv6_only);
 }
 
 static void on_bind(struct calls *x, const struct trap_call *call)
@@ -242,7 +242,7 @@ static bool take_over(struct calls *x, const struct trap_call *call, pid_t proce
 	fd_set_nonblocking(left->listener.fd, look.nonblocking); /* all who have it share that flag */
 	if (trap_replace(x->notify, call->id, left->listener.fd, call->fd, look.cloexec) < 0)
 		return false;
-	sides_give(left, x->worker);
+	sides_give(left, &x->worker->receiver);
 	sides_give_back(own);
 	return true;
 }
@@ -261,7 +261,7 @@ static int find_meant(struct calls *x, const struct trap_call *call, pid_t *ret_
 	*ret_process = err ? call->thread : caller.process;
 	if (!err && stat_fd(call->thread, call->fd, &st))
 		*ret = find_listening(w, &st, ret_side);
-	if (!err && !*ret && !w->is_spare && !w->asked) {
+	if (!err && !*ret && !w->is_spare && !w->receiver.asked) {
 		err = own_take_again(w, x->notify, call, ret_side);
 		*ret = err ? NULL : (*ret_side)->share;
 	}
@@ -292,7 +292,7 @@ static void on_listen(struct calls *x, const struct trap_call *call)
 		hold(x, call);
 		return;
 	}
-	if (w->asked)
+	if (w->receiver.asked)
 		err = -ESHUTDOWN; /* it is to leave, and nobody is steered to it any more */
 	else if (!side)
 		err = share_listen(s);

@@ -1,38 +1,38 @@
 #include "primary/ceiling.h"
 
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/handoff.h"
-#include "primary/worker.h"
+#include "primary/receiver.h"
 
 /* Libumbel workers, and Node's that have counted from the beginning on. */
-static bool says_all(const struct umbel_worker *w, unsigned *ret_active)
+static bool says_all(const struct receiver *r, unsigned *ret_active)
 {
 	bool known;
 
-	*ret_active = handoff_active(w, &known);
-	return known && (w->board || w->counting.is_whole);
+	*ret_active = handoff_active(r, &known);
+	return known && (r->board || r->counting.is_whole);
 }
 
-static unsigned count_told(const struct cluster *c)
+static unsigned count_told(const struct sharing *sharing)
 {
-	const struct umbel_worker *w;
+	const struct receiver *r;
 	unsigned sum = 0;
 
-	TAILQ_FOREACH (w, &c->workers, link) {
+	TAILQ_FOREACH (r, &sharing->receivers, link) {
 		unsigned active;
 
-		sum += says_all(w, &active) ? active : 0;
+		sum += says_all(r, &active) ? active : 0;
 	}
 	return sum;
 }
 
 /* Accepted, and nobody's yet. */
-static unsigned count_waiting(const struct cluster *c)
+static unsigned count_waiting(const struct sharing *sharing)
 {
 	const struct share *s;
 	unsigned sum = 0;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &sharing->shares, link)
 		sum += s->pending_count + s->parked_count;
 	return sum;
 }
@@ -43,26 +43,26 @@ static bool is_untold(const struct share *s)
 	for (unsigned i = 0; i < s->seat_count; i++) {
 		unsigned ignored;
 
-		if (!says_all(s->seats[i].worker, &ignored))
+		if (!says_all(s->seats[i].receiver, &ignored))
 			return true;
 	}
 	return false;
 }
 
 /* Of the others: the kernel knows the connections of a port. */
-static unsigned count_of_ports(const struct cluster *c)
+static unsigned count_of_ports(const struct sharing *sharing)
 {
 	const struct share *s;
 	unsigned sum = 0;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+	TAILQ_FOREACH (s, &sharing->shares, link) {
 		struct diag_clients clients;
 		unsigned queued;
 
-		if (s->listener.address.kind != ADDRESS_TCP || !c->sharing.diag || !is_untold(s))
+		if (s->listener.address.kind != ADDRESS_TCP || !sharing->diag || !is_untold(s))
 			continue;
 		queued = sides_waiting(s, 0); /* this first: it is rather too many than too few that are counted */
-		if (diag_clients(c->sharing.diag, s->listener.address.port, false, &clients) < 0)
+		if (diag_clients(sharing->diag, s->listener.address.port, false, &clients) < 0)
 			continue;
 		sum += clients.connections > queued ? clients.connections - queued : 0;
 	}
@@ -70,15 +70,15 @@ static unsigned count_of_ports(const struct cluster *c)
 }
 
 /* Between two looks it is as many as then and all that were handed over since: never too few. */
-static unsigned count_untold(struct cluster *c, unsigned most)
+static unsigned count_untold(struct sharing *sharing, unsigned most)
 {
-	struct ceiling *ceiling = &c->sharing.ceiling;
-	uint64_t now = uv_now(&c->loop), since = ceiling->handed - ceiling->handed_then, start;
+	struct ceiling *ceiling = &sharing->ceiling;
+	uint64_t now = uv_now(sharing->loop), since = ceiling->handed - ceiling->handed_then, start;
 
 	if (ceiling->open_then + since < most || (ceiling->looked_ms && now < ceiling->next_ms))
 		return ceiling->open_then + (unsigned)since;
 	start = uv_hrtime();
-	ceiling->open_then = count_of_ports(c);
+	ceiling->open_then = count_of_ports(sharing);
 	ceiling->handed_then = ceiling->handed;
 	ceiling->looked_ms = now;
 	/* A look walks over every TCP socket of the machine: at most a twentieth of the time goes into it. */
@@ -86,20 +86,20 @@ static unsigned count_untold(struct cluster *c, unsigned most)
 	return ceiling->open_then;
 }
 
-void ceiling_on_handed(struct umbel_worker *w)
+void ceiling_on_handed(struct receiver *r)
 {
 	unsigned ignored;
 
-	if (w->cluster->settings.max_connections && !says_all(w, &ignored))
-		w->cluster->sharing.ceiling.handed++;
+	if (r->sharing->settings->max_connections && !says_all(r, &ignored))
+		r->sharing->ceiling.handed++;
 }
 
-bool ceiling_is_reached(struct cluster *c)
+bool ceiling_is_reached(struct sharing *sharing)
 {
-	unsigned most = c->settings.max_connections, told;
+	unsigned most = sharing->settings->max_connections, told;
 
 	if (most == 0)
 		return false;
-	told = count_told(c) + count_waiting(c);
-	return told >= most || told + count_untold(c, most - told) >= most;
+	told = count_told(sharing) + count_waiting(sharing);
+	return told >= most || told + count_untold(sharing, most - told) >= most;
 }

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct cluster;
-struct umbel_worker;
+struct sharing;
+struct receiver;
 
 struct ceiling {
 	uint64_t handed;  /* connections handed to workers that do not say what they have */
@@ -17,7 +17,7 @@ struct ceiling {
 
 #define CEILING_AGAIN_MS 10 /* after it was reached */
 
-bool ceiling_is_reached(struct cluster *c);
-void ceiling_on_handed(struct umbel_worker *w); /* one connection more */
+bool ceiling_is_reached(struct sharing *sharing);
+void ceiling_on_handed(struct receiver *r); /* one connection more */
 
 #endif

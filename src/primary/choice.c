@@ -3,11 +3,11 @@
 #include "base/proc.h"
 #include "net/least.h"
 #include "net/rotation.h"
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/counting.h"
 #include "primary/handoff.h"
 #include "primary/share.h"
-#include "primary/worker.h"
+#include "primary/receiver.h"
 
 #include <sys/socket.h>
 
@@ -23,26 +23,28 @@ static int load_of(const void *of, unsigned seat)
 	const struct seats *seats = of;
 	const struct subscription *s = &seats->share->seats[seat];
 
-	return s->accepts || refusals_has(seats->refused, s->worker->id) ? ROTATION_FULL : handoff_load(s->worker);
+	if (s->accepts || refusals_has(seats->refused, s->receiver->id))
+		return ROTATION_FULL;
+	return handoff_load(s->receiver);
 }
 
 /* ---- least ---- */
 
 /* Libumbel's, and Node's that count: they say what they have done. False: it does not say. */
-static bool read_sum(const struct umbel_worker *w, struct least_sample *ret, unsigned *ret_active)
+static bool read_sum(const struct receiver *r, struct least_sample *ret, unsigned *ret_active)
 {
 	struct scoreboard_view view;
 
-	if (w->board) {
-		scoreboard_read(w->board, &view);
+	if (r->board) {
+		scoreboard_read(r->board, &view);
 		*ret = (struct least_sample){view.finished, view.service_us};
 		*ret_active = view.active;
 		return true;
 	}
-	if (!w->counting.known)
+	if (!r->counting.known)
 		return false;
-	*ret = counting_sum(w);
-	*ret_active = w->counting.since_us > 0;
+	*ret = counting_sum(r);
+	*ret_active = r->counting.since_us > 0;
 	return true;
 }
 
@@ -69,19 +71,19 @@ static void sample_cpu(struct pace *p, uint64_t ticks, uint64_t now)
 }
 
 /* Looked at again at times, and only while connections come. */
-static void sample(struct umbel_worker *w)
+static void sample(struct receiver *r)
 {
-	struct pace *p = &w->pace;
-	uint64_t now = uv_now(&w->cluster->loop);
+	struct pace *p = &r->pace;
+	uint64_t now = uv_now(r->sharing->loop);
 	struct least_sample sum;
 	unsigned active;
 
 	if (p->sampled_ms && now - p->sampled_ms < SAMPLE_MS)
 		return;
-	if (read_sum(w, &sum, &active))
+	if (read_sum(r, &sum, &active))
 		sample_mean(p, &sum, active, now);
 	else
-		sample_cpu(p, proc_cpu_ticks(w->pid), now);
+		sample_cpu(p, proc_cpu_ticks(r->pid), now);
 	p->sampled_ms = now;
 }
 
@@ -91,8 +93,8 @@ static bool is_worth_waiting_for(const struct seats *seats, unsigned seat)
 {
 	const struct subscription *s = &seats->share->seats[seat];
 
-	return s->worker->counting.known && s->worker->takes && !s->accepts &&
-	       !refusals_has(seats->refused, s->worker->id);
+	return s->receiver->counting.known && s->receiver->takes && !s->accepts &&
+	       !refusals_has(seats->refused, s->receiver->id);
 }
 
 static enum least_room room_of(const struct seats *seats, unsigned seat)
@@ -105,21 +107,21 @@ static enum least_room room_of(const struct seats *seats, unsigned seat)
 static int choose_least(const struct seats *seats)
 {
 	const struct share *s = seats->share;
-	struct least_candidate candidates[CLUSTER_MAX_SLOTS];
-	unsigned count = s->seat_count < CLUSTER_MAX_SLOTS ? s->seat_count : CLUSTER_MAX_SLOTS;
+	struct least_candidate candidates[SHARING_MAX_SLOTS];
+	unsigned count = s->seat_count < SHARING_MAX_SLOTS ? s->seat_count : SHARING_MAX_SLOTS;
 	int best;
 
 	for (unsigned i = 0; i < count; i++) {
-		struct umbel_worker *w = s->seats[i].worker;
+		struct receiver *r = s->seats[i].receiver;
 		bool known;
 
 		candidates[i] = (struct least_candidate){.room = room_of(seats, i)};
 		if (candidates[i].room == LEAST_FULL)
 			continue;
-		sample(w);
-		candidates[i].in_hand = handoff_active(w, &known);
-		candidates[i].mean_us = w->pace.mean_us;
-		candidates[i].cpu = w->pace.cpu;
+		sample(r);
+		candidates[i].in_hand = handoff_active(r, &known);
+		candidates[i].mean_us = r->pace.mean_us;
+		candidates[i].cpu = r->pace.cpu;
 	}
 	best = least_choose(candidates, count, s->last);
 	return best >= 0 && candidates[best].room == LEAST_BUSY ? CHOICE_LATER : best;
@@ -142,9 +144,9 @@ static int find_seat(const struct seats *seats, int slot, uint32_t id)
 	const struct share *s = seats->share;
 
 	for (unsigned i = s->seat_count; i-- > 0;) {
-		const struct umbel_worker *w = s->seats[i].worker;
+		const struct receiver *r = s->seats[i].receiver;
 
-		if ((slot == 0 || w->slot->number == slot) && (id == 0 || w->id == id) &&
+		if ((slot == 0 || r->slot == slot) && (id == 0 || r->id == id) &&
 		    load_of(seats, i) != ROTATION_FULL)
 			return (int)i;
 	}

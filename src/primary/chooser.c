@@ -1,7 +1,7 @@
 #include "primary/chooser.h"
 
 #include "base/fd.h"
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ static void is_due(struct parked *p)
 
 	connection.chosen = true;
 	if (s->chooser)
-		connection.wanted = s->chooser(s->cluster->umbel, connection.fd, s->chooser_data);
+		connection.wanted = s->chooser(s->sharing->umbel, connection.fd, s->chooser_data);
 	if (s->closed) { /* by what the chooser called */
 		fd_close(&connection.fd);
 		return;
@@ -76,11 +76,11 @@ int chooser_park(struct share *s, struct pending *p)
 	parked = calloc(1, sizeof(*parked));
 	if (!parked)
 		return -ENOMEM;
-	if (uv_poll_init(&s->cluster->loop, &parked->poll, p->fd) < 0) {
+	if (uv_poll_init(s->sharing->loop, &parked->poll, p->fd) < 0) {
 		free(parked);
 		return -EMFILE;
 	}
-	uv_timer_init(&s->cluster->loop, &parked->timer);
+	uv_timer_init(s->sharing->loop, &parked->timer);
 	parked->poll.data = parked->timer.data = parked;
 	parked->open_handles = 2;
 	parked->share = s;

@@ -3,12 +3,12 @@
 #ifndef UMBEL_PRIMARY_CLOSED_H
 #define UMBEL_PRIMARY_CLOSED_H
 
-struct cluster;
-struct umbel_worker;
+struct sharing;
+struct receiver;
 
-void closed_open(struct cluster *c);
-void closed_close(struct cluster *c);
-void closed_watch(struct cluster *c); /* a program has bound a socket */
-void closed_sweep(struct umbel_worker *w); /* all that it has closed is given back now */
+void closed_open(struct sharing *sharing);
+void closed_close(struct sharing *sharing);
+void closed_watch(struct sharing *sharing); /* a program has bound a socket */
+void closed_sweep(struct receiver *r); /* all that it has closed is given back now */
 
 #endif

@@ -35,6 +35,29 @@ bool cluster_expects_workers(const struct cluster *c)
 	return false;
 }
 
+/* Somebody may come who serves what this one has closed. */
+static bool expects_another(const struct cluster *c, const struct umbel_worker *w)
+{
+	if (c->stopping || c->settings.queue_when_empty)
+		return !c->stopping;
+	for (int i = 0; i < c->slot_count; i++) {
+		const struct slot *slot = c->slots[i];
+
+		if (!life_is_expecting(slot->state))
+			continue;
+		if (slot->kept)
+			return true;
+		if (slot->worker && slot->worker != w && slot->worker->state == UMBEL_STATE_STARTING)
+			return true;
+	}
+	return false;
+}
+
+static bool is_slot_wanted(const struct cluster *c, int slot)
+{
+	return slot > 0 && slot <= c->slot_count && slot_is_wanted(c->slots[slot - 1]);
+}
+
 int cluster_wanted(const struct cluster *c)
 {
 	int count = 0;
@@ -73,7 +96,7 @@ void cluster_lost_slot(struct cluster *c)
 
 	if (cluster_expects_workers(c))
 		return;
-	sharing_close_orphans(c); /* nobody will come: who connects is to see that */
+	sharing_close_orphans(&c->sharing); /* nobody will come: who connects is to see that */
 	if (failed == 0 || c->told_failed || c->stopping)
 		return;
 	c->told_failed = true;
@@ -110,11 +133,11 @@ bool cluster_is_over(const struct cluster *c)
 
 void cluster_flush(struct cluster *c)
 {
-	struct umbel_worker *w;
+	struct receiver *r;
 
-	while ((w = TAILQ_FIRST(&c->dirty))) {
-		TAILQ_REMOVE(&c->dirty, w, dirty_link);
-		dialogue_flush(w);
+	while ((r = TAILQ_FIRST(&c->sharing.dirty))) {
+		TAILQ_REMOVE(&c->sharing.dirty, r, dirty_link);
+		dialogue_flush(r->worker);
 	}
 }
 
@@ -257,6 +280,16 @@ static void raise_limit(struct cluster *c)
 	setrlimit(RLIMIT_NOFILE, &all);
 }
 
+static int open_sharing(struct cluster *c)
+{
+	static const struct sharing_asks asks = {cluster_expects_workers, cluster_awaits_worker, expects_another,
+						 is_slot_wanted, cluster_wanted, dialogue_end};
+
+	c->sharing = (struct sharing){.asks = &asks, .cluster = c, .loop = &c->loop, .umbel = c->umbel,
+				      .events = c->events, .settings = &c->settings};
+	return sharing_open(&c->sharing);
+}
+
 int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *events, struct reason *reason,
 		 struct cluster **ret)
 {
@@ -274,7 +307,6 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	c->settings = defaults;
 	c->timer_fd = -1;
 	TAILQ_INIT(&c->workers);
-	TAILQ_INIT(&c->dirty);
 	err = uv_loop_init(&c->loop);
 	if (err)
 		goto out_free;
@@ -288,7 +320,7 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	spares_open(c);
 	c->last_generation = 1;
 	err = generation_create(NULL, 1, NULL, NULL, &c->generation);
-	err = err ? err : sharing_open(c);
+	err = err ? err : open_sharing(c);
 	if (err)
 		goto out_handles;
 	c->random = (uint64_t)getpid() ^ uv_hrtime();
@@ -321,7 +353,7 @@ void cluster_close(struct cluster *c)
 	while ((w = TAILQ_FIRST(&c->workers)))
 		worker_destroy(w);
 	events_finish(c->events);
-	sharing_close(c);
+	sharing_close(&c->sharing);
 	reload_close(c);
 	spares_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);

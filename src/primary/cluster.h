@@ -7,7 +7,6 @@
 #include "base/reason.h"
 #include "base/signals.h"
 #include "net/filter.h"
-#include "primary/busy.h"
 #include "primary/reload.h"
 #include "primary/sharing.h"
 #include "primary/slot.h"
@@ -19,7 +18,7 @@
 #include <sys/resource.h>
 #include <uv.h>
 
-#define CLUSTER_MAX_SLOTS 1024
+#define CLUSTER_MAX_SLOTS SHARING_MAX_SLOTS
 
 TAILQ_HEAD(workers, umbel_worker);
 
@@ -51,14 +50,12 @@ struct cluster {
 	bool told_policy;     /* that they cannot have it */
 
 	struct workers workers; /* by id */
-	struct workers dirty;   /* with something to send at the end of the turn */
 	uint32_t last_id, last_generation;
 	struct slot **slots;
 	int slot_count;
 	struct generation *generation; /* of who is started now */
 	struct reload reload;
 	struct spares spares;
-	struct busy busy;
 	uv_timer_t limits;   /* memory and connections are looked at */
 	bool stopping;       /* no worker is started any more */
 	bool told_failed;    /* that every slot has failed */

@@ -1,35 +1,34 @@
 #include "primary/counting.h"
 
-#include "primary/cluster.h"
-#include "primary/dialogue.h"
-#include "primary/worker.h"
+#include "primary/sharing.h"
+#include "primary/receiver.h"
 #include "wire/node.h"
 
 #include <string.h>
 
-static bool is_wanted(const struct umbel_worker *w)
+static bool is_wanted(const struct receiver *r)
 {
 	const struct share *s;
 
-	if (!w->has_preload || w->is_libumbel)
+	if (!r->has_preload || r->is_libumbel)
 		return false;
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link)
-		if ((s->policy == UMBEL_LEAST || w->cluster->settings.max_connections) && share_accepts(s) &&
-		    share_seat_of(s, w) >= 0)
+	TAILQ_FOREACH (s, &r->sharing->shares, link)
+		if ((s->policy == UMBEL_LEAST || r->sharing->settings->max_connections) && share_accepts(s) &&
+		    share_seat_of(s, r) >= 0)
 			return true;
 	return false;
 }
 
-void counting_update(struct umbel_worker *w)
+void counting_update(struct receiver *r)
 {
-	bool wanted = is_wanted(w);
+	bool wanted = is_wanted(r);
 	const char *text = wanted ? NODE_COUNT_TEXT : NODE_COUNT_NO_MORE_TEXT;
 
-	if (wanted == w->counting.asked)
+	if (wanted == r->counting.asked)
 		return;
-	w->counting = (struct counting){.asked = wanted, .is_whole = w->handed == 0};
-	w->pace = (struct pace){.sampled_ms = 0};
-	dialogue_send(w, text, strlen(text), -1, 0);
+	r->counting = (struct counting){.asked = wanted, .is_whole = r->handed == 0};
+	r->pace = (struct pace){.sampled_ms = 0};
+	receiver_send(r, text, strlen(text), -1, 0);
 }
 
 static uint64_t now_us(void)
@@ -37,10 +36,10 @@ static uint64_t now_us(void)
 	return uv_hrtime() / 1000;
 }
 
-void counting_look(struct umbel_worker *w)
+void counting_look(struct receiver *r)
 {
-	struct counting *counting = &w->counting;
-	bool has_some = counting->open > 0 || w->unanswered > 0;
+	struct counting *counting = &r->counting;
+	bool has_some = counting->open > 0 || r->unanswered > 0;
 
 	if (!counting->known || has_some == (counting->since_us > 0))
 		return;
@@ -49,17 +48,17 @@ void counting_look(struct umbel_worker *w)
 	counting->since_us = has_some ? now_us() : 0;
 }
 
-void counting_accepted(struct umbel_worker *w)
+void counting_accepted(struct receiver *r)
 {
-	if (w->counting.known)
-		w->counting.open++;
+	if (r->counting.known)
+		r->counting.open++;
 }
 
 /* It answers, and says this, in the order in which it happened to it: so all that it was handed until then are
  * either over or open, but for those that it accepted and lost. */
-void counting_done(struct umbel_worker *w, unsigned finished, unsigned open)
+void counting_done(struct receiver *r, unsigned finished, unsigned open)
 {
-	struct counting *counting = &w->counting;
+	struct counting *counting = &r->counting;
 	unsigned had = counting->open;
 
 	if (!counting->asked)
@@ -67,14 +66,14 @@ void counting_done(struct umbel_worker *w, unsigned finished, unsigned open)
 	counting->known = true;
 	counting->open = open < had ? open : had;
 	counting->sum.finished += finished < had - counting->open ? finished : had - counting->open;
-	counting_look(w);
+	counting_look(r);
 }
 
-struct least_sample counting_sum(const struct umbel_worker *w)
+struct least_sample counting_sum(const struct receiver *r)
 {
-	struct least_sample sum = w->counting.sum;
+	struct least_sample sum = r->counting.sum;
 
-	if (w->counting.since_us)
-		sum.service_us += now_us() - w->counting.since_us;
+	if (r->counting.since_us)
+		sum.service_us += now_us() - r->counting.since_us;
 	return sum;
 }

@@ -4,19 +4,19 @@
 #ifndef UMBEL_PRIMARY_COUNTING_H
 #define UMBEL_PRIMARY_COUNTING_H
 
-struct umbel_worker;
+struct receiver;
 
 /* Asks it to count or to stop, when that is something new: it has a preload, it serves an address, a policy was
  * switched. */
-void counting_update(struct umbel_worker *w);
+void counting_update(struct receiver *r);
 
-void counting_look(struct umbel_worker *w);     /* what it has not answered has changed */
-void counting_accepted(struct umbel_worker *w); /* it has one more */
+void counting_look(struct receiver *r);     /* what it has not answered has changed */
+void counting_accepted(struct receiver *r); /* it has one more */
 
 /* Its word: so many are over since it said so last, and it has `open`. What cannot be is not believed. */
-void counting_done(struct umbel_worker *w, unsigned finished, unsigned open);
+void counting_done(struct receiver *r, unsigned finished, unsigned open);
 
 /* Connections that it has finished, and how long it had any at all. */
-struct least_sample counting_sum(const struct umbel_worker *w);
+struct least_sample counting_sum(const struct receiver *r);
 
 #endif

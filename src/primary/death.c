@@ -29,14 +29,14 @@ void death_tell(struct umbel_worker *w, const siginfo_t *info, const struct deat
 	e->event.exit.code = d->code;
 	e->event.exit.signal = d->signal;
 	e->event.exit.core = info->si_code == CLD_DUMPED;
-	e->event.exit.asked = w->asked;
+	e->event.exit.asked = w->receiver.asked;
 	e->event.exit.late = w->late;
 	e->event.exit.out_of_memory = d->out_of_memory;
 	e->event.exit.up_ms = (int64_t)(worker_now_ms() - w->started_ms);
-	if (w->board) {
+	if (w->receiver.board) {
 		struct scoreboard_view view;
 
-		scoreboard_read(w->board, &view);
+		scoreboard_read(w->receiver.board, &view);
 		e->event.exit.in_service = view.active;
 	}
 }
@@ -68,7 +68,7 @@ struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
 			     was_out_of_memory(w->cluster),
 	    .asked = w->asked_by_us,
-	    .left = w->asked && w->handed > 0 && !(exited && info->si_status != 0),
+	    .left = w->receiver.asked && w->receiver.handed > 0 && !(exited && info->si_status != 0),
 	    .was_ready = w->was_ready && !w->went_away,
 	    .ready_ms = w->was_ready ? (int64_t)(worker_now_ms() - w->ready_ms) : 0,
 	};

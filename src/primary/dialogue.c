@@ -26,47 +26,6 @@ enum {
 
 /* ---- sending ---- */
 
-void dialogue_touch(struct umbel_worker *w)
-{
-	if (!w->dirty)
-		TAILQ_INSERT_TAIL(&w->cluster->dirty, w, dirty_link);
-	w->dirty = true;
-}
-
-/* By its fault or ours: it is of no use, and its death is a crash. */
-static void end_it(struct umbel_worker *w)
-{
-	w->broke = true;
-	worker_happens(w, WORKER_END);
-}
-
-/* What is ours to say comes on top of the user's queue, so much at the most. */
-static bool has_stopped_reading(const struct channel *c)
-{
-	size_t users = c->max_queue > c->max_message ? c->max_queue : c->max_message;
-
-	return c->out_bytes > users + c->max_message;
-}
-
-/* An internal message without memory is a broken promise to the worker: end it rather than hang it. */
-void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags)
-{
-	if (!channel_is_open(&w->channel))
-		return;
-	if (!text || channel_send(&w->channel, text, len, fd, CHANNEL_URGENT | flags) < 0)
-		end_it(w);
-	else if (has_stopped_reading(&w->channel))
-		dialogue_breach(w, "it asks and does not read the answers");
-	else
-		dialogue_touch(w);
-}
-
-void dialogue_reply(struct umbel_worker *w, char *text)
-{
-	dialogue_send(w, text, text ? strlen(text) : 0, -1, 0);
-	free(text);
-}
-
 static void watch(struct umbel_worker *w, bool output)
 {
 	if (w->watches_output != output)
@@ -76,30 +35,31 @@ static void watch(struct umbel_worker *w, bool output)
 
 void dialogue_flush(struct umbel_worker *w)
 {
+	struct receiver *to = &w->receiver;
 	int r;
 
-	w->dirty = false;
-	if (!channel_is_open(&w->channel))
+	to->dirty = false;
+	if (!channel_is_open(&to->channel))
 		return;
-	r = channel_flush(&w->channel);
+	r = channel_flush(&to->channel);
 	/* A broken pipe is told by reading: what the worker said last comes first. */
 	watch(w, r == 1);
-	if (w->wants_writable && w->channel.out_bytes <= w->channel.max_queue / 2 && handoff_has_room(w)) {
-		w->wants_writable = false;
+	if (to->wants_writable && to->channel.out_bytes <= to->channel.max_queue / 2 && handoff_has_room(to)) {
+		to->wants_writable = false;
 		events_add(w->cluster->events, UMBEL_WRITABLE, w, "", 0);
 	}
 }
 
 static int send_with_fd(struct umbel_worker *w, const char *json, size_t len, int fd)
 {
-	const char *head = handle_head(fd, w->is_libumbel);
+	const char *head = handle_head(fd, w->receiver.is_libumbel);
 	char *text;
 	int err;
 
 	if (!head)
 		return -ENOTSUP;
 	text = node_encode_user_handle(head, json, len, &len);
-	err = text ? handoff_message(w, text, len, fd) : -ENOMEM;
+	err = text ? handoff_message(&w->receiver, text, len, fd) : -ENOMEM;
 	if (err)
 		free(text);
 	return err;
@@ -109,28 +69,30 @@ int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int
 {
 	int err;
 
-	if (!w->connected)
+	if (!w->receiver.connected)
 		return -EPIPE;
-	err = fd < 0 ? channel_send(&w->channel, json, len, -1, 0) : send_with_fd(w, json, len, fd);
+	err = fd < 0 ? channel_send(&w->receiver.channel, json, len, -1, 0) : send_with_fd(w, json, len, fd);
 	if (err == -EAGAIN)
-		w->wants_writable = true;
+		w->receiver.wants_writable = true;
 	if (!err)
-		dialogue_touch(w);
+		receiver_touch(&w->receiver);
 	return err;
 }
 
 /* ---- what a worker says ---- */
 
-int dialogue_breach(struct umbel_worker *w, const char *what)
+void dialogue_end(struct umbel_worker *w, const char *breach)
 {
 	char why[256];
 
-	if (w->broke)
-		return -EPROTO; /* once is enough */
-	snprintf(why, sizeof(why), "broke the protocol: %s", what);
-	worker_tell_failed(w, -EPROTO, why);
-	end_it(w);
-	return -EPROTO;
+	if (breach && w->broke)
+		return; /* once is enough */
+	if (breach) {
+		snprintf(why, sizeof(why), "broke the protocol: %s", breach);
+		worker_tell_failed(w, -EPROTO, why);
+	}
+	w->broke = true; /* by its fault or ours: its death is a crash */
+	worker_happens(w, WORKER_END);
 }
 
 static void on_online(struct umbel_worker *w)
@@ -162,7 +124,7 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 		e->event.listening.port = s ? s->listener.address.port : m->query.port > 0 ? m->query.port : 0;
 	}
 	if (s)
-		sharing_listens(s, w);
+		sharing_listens(s, &w->receiver);
 	ready_listens(w);
 }
 
@@ -178,7 +140,7 @@ static bool says_ready(const struct umbel_worker *w, const struct node_line *l)
 static void on_leaving(struct umbel_worker *w, const struct node_message *m)
 {
 	worker_leaves(w); /* this first: the answer says that nothing more comes */
-	dialogue_reply(w, node_encode_ack(m->seq, w->seq++));
+	receiver_reply(&w->receiver, node_encode_ack(m->seq, w->receiver.seq++));
 }
 
 static void on_exec_failed(struct umbel_worker *w, const struct node_message *m)
@@ -199,7 +161,7 @@ void dialogue_tell_closed(struct umbel_worker *w)
 	char *key;
 
 	while ((key = accounts_pop_closed(&w->accounts))) {
-		dialogue_reply(w, node_encode_sockets_closed(key));
+		receiver_reply(&w->receiver, node_encode_sockets_closed(key));
 		free(key);
 	}
 	if (accounts_is_awaited(&w->accounts))
@@ -211,7 +173,7 @@ static void on_socket_question(struct umbel_worker *w, const struct node_message
 	if (strlen(m->key) > MAX_KEY)
 		return; /* Node's are short: "6:ADDRESS:PORT" */
 	if (m->type == NODE_SOCKET_GET_COUNT)
-		dialogue_reply(w, node_encode_socket_count(m->key, accounts_count(&w->accounts, m->key)));
+		receiver_reply(&w->receiver, node_encode_socket_count(m->key, accounts_count(&w->accounts, m->key)));
 	else if (accounts_await(&w->accounts, m->key) == 0)
 		dialogue_tell_closed(w);
 }
@@ -224,7 +186,7 @@ static int hold(struct umbel_worker *w, const char *text, size_t len)
 	char **more;
 
 	if (h->count == HELD_MOST || h->bytes + len > HELD_BYTES_MOST)
-		return dialogue_breach(w, "a spare that asks for more than it can be promised");
+		return receiver_breach(&w->receiver, "a spare that asks for more than it can be promised");
 	more = reallocarray(h->texts, h->count + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;
@@ -253,10 +215,10 @@ void dialogue_forget(struct umbel_worker *w)
 
 static void tell_slot(struct umbel_worker *w)
 {
-	if (!w->lacks_slot || w->is_spare || !w->is_libumbel)
+	if (!w->lacks_slot || w->is_spare || !w->receiver.is_libumbel)
 		return;
 	w->lacks_slot = false;
-	dialogue_reply(w, node_encode_slot(w->slot->number));
+	receiver_reply(&w->receiver, node_encode_slot(w->slot->number));
 }
 
 /* One that has been told to leave gets no answer (as in Node). */
@@ -264,7 +226,7 @@ static int on_query(struct umbel_worker *w, const struct node_message *m, const 
 {
 	if (w->is_spare)
 		return hold(w, text, len);
-	if (!w->asked)
+	if (!w->receiver.asked)
 		query_answer(w->cluster, w, m);
 	return 0;
 }
@@ -280,7 +242,7 @@ void dialogue_release(struct umbel_worker *w)
 
 		if (node_decode(h.texts[i], strlen(h.texts[i]), &m) < 0)
 			continue; /* no memory: it was decoded before */
-		if (!w->asked && channel_is_open(&w->channel))
+		if (!w->receiver.asked && channel_is_open(&w->receiver.channel))
 			query_answer(w->cluster, w, &m);
 		node_message_finish(&m);
 	}
@@ -295,7 +257,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 	if (err == -ENOMEM)
 		return 0;
 	if (err)
-		return dialogue_breach(w, "a cluster message that is none");
+		return receiver_breach(&w->receiver, "a cluster message that is none");
 	switch (m.type) {
 	case NODE_ONLINE:
 		on_online(w);
@@ -307,24 +269,24 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		on_listening(w, &m);
 		break;
 	case NODE_CLOSE:
-		sharing_leave(w->cluster, w, m.key);
+		sharing_leave(&w->cluster->sharing, &w->receiver, m.key);
 		break;
 	case NODE_LEAVING:
 		on_leaving(w, &m);
 		break;
 	case NODE_REPLY:
-		err = handoff_answered(w, &m);
+		err = handoff_answered(&w->receiver, &m);
 		break;
 	case NODE_SOCKET_GET_COUNT:
 	case NODE_SOCKET_NOTIFY_CLOSE:
 		on_socket_question(w, &m);
 		break;
 	case NODE_UMBEL_HELLO: /* said again when it may have more descriptors */
-		w->is_libumbel = true;
-		w->most_active = (unsigned)m.descriptors;
-		handoff_open_lane(w);
+		w->receiver.is_libumbel = true;
+		w->receiver.most_active = (unsigned)m.descriptors;
+		handoff_open_lane(&w->receiver);
 		if (m.wants_scoreboard)
-			handoff_open_board(w);
+			handoff_open_board(&w->receiver);
 		tell_slot(w);
 		break;
 	case NODE_UMBEL_READY:
@@ -334,12 +296,12 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 			ready_says_not_yet(w);
 		break;
 	case NODE_UMBEL_PRELOAD:
-		w->has_preload = true;
+		w->receiver.has_preload = true;
 		w->node_major = m.node_major;
-		counting_update(w);
+		counting_update(&w->receiver);
 		break;
 	case NODE_UMBEL_DONE:
-		counting_done(w, (unsigned)m.finished, (unsigned)m.open);
+		counting_done(&w->receiver, (unsigned)m.finished, (unsigned)m.open);
 		break;
 	case NODE_UMBEL_DRAINED:
 		worker_no_deadline(w, DEADLINE_CUT);
@@ -358,12 +320,12 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 /* Every NODE_HANDLE is answered first and at once: until then a Node worker sends nothing else. */
 static int take_handle(struct umbel_worker *w, int *ret_fd)
 {
-	*ret_fd = channel_take_fd(&w->channel);
+	*ret_fd = channel_take_fd(&w->receiver.channel);
 	if (*ret_fd >= 0) {
-		dialogue_send(w, NODE_ACK_TEXT, strlen(NODE_ACK_TEXT), -1, 0);
+		receiver_send(&w->receiver, NODE_ACK_TEXT, strlen(NODE_ACK_TEXT), -1, 0);
 		return 0;
 	}
-	dialogue_send(w, NODE_NACK_TEXT, strlen(NODE_NACK_TEXT), -1, 0);
+	receiver_send(&w->receiver, NODE_NACK_TEXT, strlen(NODE_NACK_TEXT), -1, 0);
 	return -EBADF;
 }
 
@@ -389,17 +351,27 @@ static void on_message(struct umbel_worker *w, const struct node_line *l, int *f
 	e->event.message.fd = fd_steal(fd);
 }
 
+static int on_nack(struct umbel_worker *w)
+{
+	struct handoff_query query;
+	int err = handoff_nacked(&w->receiver, &query);
+
+	if (!err && query.share)
+		query_nacked(w, query.share, query.seq);
+	return err;
+}
+
 static int on_line(struct umbel_worker *w, const char *line, size_t len)
 {
 	struct node_line l;
 	int fd = -1, err = 0;
 
 	if (node_read_line(line, len, &l) < 0)
-		return dialogue_breach(w, "a line that is not JSON");
+		return receiver_breach(&w->receiver, "a line that is not JSON");
 	if (l.kind == NODE_LINE_ACK)
-		return handoff_acked(w);
+		return handoff_acked(&w->receiver);
 	if (l.kind == NODE_LINE_NACK)
-		return handoff_nacked(w);
+		return on_nack(w);
 	if (l.has_fd && take_handle(w, &fd) < 0)
 		return 0;
 	if (l.kind == NODE_LINE_INTERNAL)
@@ -417,16 +389,16 @@ int dialogue_read_lines(struct umbel_worker *w)
 	size_t len;
 	int r;
 
-	while ((r = channel_next_line(&w->channel, &line, &len)) == 1)
+	while ((r = channel_next_line(&w->receiver.channel, &line, &len)) == 1)
 		if (on_line(w, line, len) < 0 || w->broke)
 			return -EPROTO;
 	if (r < 0) {
 		char what[96];
 
-		snprintf(what, sizeof(what), "a message of more than %zu bytes", w->channel.max_message);
-		return dialogue_breach(w, what);
+		snprintf(what, sizeof(what), "a message of more than %zu bytes", w->receiver.channel.max_message);
+		return receiver_breach(&w->receiver, what);
 	}
-	channel_drop_strays(&w->channel);
+	channel_drop_strays(&w->receiver.channel);
 	return 0;
 }
 
@@ -435,12 +407,12 @@ static bool has_something_to_take(struct umbel_worker *w)
 {
 	uint64_t drains = worker_now_ms() - w->drains_ms;
 
-	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(w->cluster, w));
+	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(&w->cluster->sharing, &w->receiver));
 }
 
 void dialogue_disconnect_when_idle(struct umbel_worker *w)
 {
-	if (!w->asked_by_us || w->told_disconnect || w->unanswered > 0 ||
+	if (!w->asked_by_us || w->told_disconnect || w->receiver.unanswered > 0 ||
 	    w->state != UMBEL_STATE_DRAINING || w->deadlines[DEADLINE_CUT])
 		return;
 	if (w->reads_alone && has_something_to_take(w)) {
@@ -448,7 +420,7 @@ void dialogue_disconnect_when_idle(struct umbel_worker *w)
 		return;
 	}
 	w->told_disconnect = true;
-	dialogue_reply(w, node_encode_act("disconnect", w->seq++));
+	receiver_reply(&w->receiver, node_encode_act("disconnect", w->receiver.seq++));
 }
 
 void dialogue_on_channel(uv_poll_t *poll, int status, int events)
@@ -460,13 +432,13 @@ void dialogue_on_channel(uv_poll_t *poll, int status, int events)
 		dialogue_flush(w);
 	if (status == 0 && !(events & (UV_READABLE | UV_DISCONNECT)))
 		return;
-	n = channel_read(&w->channel);
+	n = channel_read(&w->receiver.channel);
 	if (n == -EAGAIN || n == -ENOMEM)
 		return;
 	if (n == -EMFILE)
-		dialogue_breach(w, "more descriptors than messages");
+		receiver_breach(&w->receiver, "more descriptors than messages");
 	if (n <= 0 || dialogue_read_lines(w) < 0)
 		worker_part(w);
 	dialogue_disconnect_when_idle(w);
-	sharing_resume(w->cluster);
+	sharing_resume(&w->cluster->sharing);
 }

@@ -1,19 +1,14 @@
-/* dialogue: what the primary and one worker say to each other over the channel: every message in and
- * out passes here. What follows from a message is done by sharing.c, handoff.c and cluster.c. */
+/* dialogue: what the primary and one worker say to each other over the channel: every message that
+ * comes passes here. What follows from it is done by sharing.c, handoff.c and cluster.c. How we
+ * say something: receiver.h. */
 #ifndef UMBEL_PRIMARY_DIALOGUE_H
 #define UMBEL_PRIMARY_DIALOGUE_H
 
 #include "primary/worker.h"
 
-/* An internal message, sent at the end of the turn; fd and flags as channel_send(). Text NULL: no
- * memory for it, which ends the worker: a promise to it is broken. */
-void dialogue_send(struct umbel_worker *w, const char *text, size_t len, int fd, unsigned flags);
-void dialogue_reply(struct umbel_worker *w, char *text); /* the same; takes the text */
-
 /* A user's message, as umbel_send(). */
 int dialogue_send_user(struct umbel_worker *w, const char *json, size_t len, int fd);
 void dialogue_flush(struct umbel_worker *w);
-void dialogue_touch(struct umbel_worker *w); /* it is flushed at the end of the turn */
 
 void dialogue_on_channel(uv_poll_t *poll, int status, int events);
 
@@ -24,8 +19,8 @@ int dialogue_read_lines(struct umbel_worker *w);
 void dialogue_release(struct umbel_worker *w);
 void dialogue_forget(struct umbel_worker *w); /* what it has asked for */
 
-/* It broke the protocol: told as FAILED, and killed. -EPROTO. */
-int dialogue_breach(struct umbel_worker *w, const char *what);
+/* It is killed: it broke the protocol, which is told as FAILED; or (NULL) it is of no use any more. */
+void dialogue_end(struct umbel_worker *w, const char *breach);
 
 /* Looks which sockets that it sent are closed by now, and tells it if it waits for that. */
 void dialogue_tell_closed(struct umbel_worker *w);

@@ -87,12 +87,14 @@ static void find_ports(struct drain *d)
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
 		const struct side *side;
 
-		if (s->form == SHARE_LENT && share_seat_of(s, w) >= 0 && s->listener.address.kind == ADDRESS_TCP) {
+		if (s->listener.address.kind != ADDRESS_TCP)
+			continue;
+		if (s->form == SHARE_LENT && share_seat_of(s, &w->receiver) >= 0) {
 			add_port(d, s->listener.address.port);
 			d->goes_on = true;
 		}
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id && side->is_program && s->listener.address.kind == ADDRESS_TCP)
+			if (side->owner == w->receiver.id && side->is_program)
 				add_port(d, s->listener.address.port);
 	}
 }
@@ -119,7 +121,7 @@ static bool was_never_taken(const struct umbel_worker *w, const struct side *sid
 {
 	const struct share *s = side->share;
 
-	return side->is_offered && share_seat_of(s, w) < 0;
+	return side->is_offered && share_seat_of(s, &w->receiver) < 0;
 }
 
 static bool has_queue(const struct drain *d)
@@ -132,8 +134,8 @@ static bool has_queue(const struct drain *d)
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id && side->is_program && side->listens && !was_never_taken(w, side) &&
-			    diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
+			if (side->owner == w->receiver.id && side->is_program && side->listens &&
+			    !was_never_taken(w, side) && diag_queue(side->listener.fd, &q) == 0 && q.waiting > 0)
 				return true;
 	}
 	return false;
@@ -160,7 +162,7 @@ static int look(struct drain *d, struct connections *ret)
 static int find_open(struct drain *d)
 {
 	struct inodes open = {0};
-	int err = inodes_of_tree(d->worker->pid, &open);
+	int err = inodes_of_tree(d->worker->receiver.pid, &open);
 
 	if (err)
 		return err;
@@ -194,7 +196,7 @@ static void done(struct drain *d)
 static void tell_blind(const struct umbel_worker *w, int err)
 {
 	cluster_note(w->cluster, w->slot->number, "drain", "pid %d: its connections cannot be seen (%s): they have %u ms",
-		     (int)w->pid, strerror(-err), (unsigned)w->cluster->settings.linger_ms);
+		     (int)w->receiver.pid, strerror(-err), (unsigned)w->cluster->settings.linger_ms);
 }
 
 /* Where they cannot be seen they have as long as handshakes. */
@@ -333,17 +335,17 @@ static void tell_cut(struct drain *d)
 
 	if (d->ended)
 		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s ended",
-			     (int)w->pid, d->ended, d->ended == 1 ? " was" : "s were");
+			     (int)w->receiver.pid, d->ended, d->ended == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;
 	if (seen.open == 0)
 		return;
 	if (seen.busy)
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u connection%s with it, %u busy", (int)w->pid,
-			     seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u connection%s with it, %u busy",
+			     (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
 	else
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s with it", (int)w->pid,
-			     seen.open, seen.open == 1 ? " ends" : "s end");
+		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s with it",
+			     (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end");
 }
 
 void drain_end(struct umbel_worker *w)

@@ -29,7 +29,7 @@ void intercept_release(struct umbel_worker *w)
 		struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id)
+			if (side->owner == w->receiver.id)
 				side->slot = w->slot->number;
 	}
 	if (w->intercept)

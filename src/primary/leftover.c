@@ -22,7 +22,7 @@ static int collect(const struct umbel_worker *w, struct inodes *ret)
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (!err && side->is_program && side->owner == w->id)
+			if (!err && side->is_program && side->owner == w->receiver.id)
 				err = inodes_add_fd(ret, side->listener.fd);
 	}
 	return err;
@@ -39,7 +39,7 @@ static bool may_be_of(const struct umbel_worker *w, pid_t pid)
 	int seccomp = 0;
 	FILE *f;
 
-	if (pid == getpid() || !proc_family(pid, &parent, &group) || group == w->pid || parent == getpid())
+	if (pid == getpid() || !proc_family(pid, &parent, &group) || group == w->receiver.pid || parent == getpid())
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
@@ -79,7 +79,7 @@ unsigned leftover_end(const struct umbel_worker *w)
 	inodes_finish(&sockets);
 	if (count)
 		cluster_note(w->cluster, w->slot->number, "leftover", "pid %d went into the background: pid %d%s had its socket "
-			     "and was ended. Let it stay in the foreground (nginx: -g 'daemon off;')", (int)w->pid, (int)first,
-			     count > 1 ? " and others" : "");
+			     "and was ended. Let it stay in the foreground (nginx: -g 'daemon off;')", (int)w->receiver.pid,
+			     (int)first, count > 1 ? " and others" : "");
 	return count;
 }

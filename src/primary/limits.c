@@ -28,11 +28,11 @@ bool limits_is_over(const struct umbel_worker *w, char *why, size_t size)
 		snprintf(why, size, "it is %.1f s old", (double)age / 1000);
 		return true;
 	}
-	if (s->recycle_connections && w->handed >= limits_spread(s->recycle_connections, w->chance)) {
-		snprintf(why, size, "it was handed %llu connections", (unsigned long long)w->handed);
+	if (s->recycle_connections && w->receiver.handed >= limits_spread(s->recycle_connections, w->chance)) {
+		snprintf(why, size, "it was handed %llu connections", (unsigned long long)w->receiver.handed);
 		return true;
 	}
-	bytes = s->recycle_bytes ? proc_resident_bytes(w->pid) : 0;
+	bytes = s->recycle_bytes ? proc_resident_bytes(w->receiver.pid) : 0;
 	if (bytes == 0 || bytes < limits_spread(s->recycle_bytes, w->chance))
 		return false;
 	snprintf(why, size, "it uses %.1f MiB", (double)bytes / (1 << 20));
@@ -47,7 +47,7 @@ static bool recycle(struct slot *slot)
 	if (slot->state != SLOT_SERVING || slot->worker->state != UMBEL_STATE_READY || !slot->kept ||
 	    uv_now(&c->loop) < slot->due_ms || !limits_is_over(slot->worker, why, sizeof(why)))
 		return false;
-	cluster_note(c, slot->number, "recycle", "pid %d is recycled: %s", (int)slot->worker->pid, why);
+	cluster_note(c, slot->number, "recycle", "pid %d is recycled: %s", (int)slot->worker->receiver.pid, why);
 	slot->recycling = true;
 	if (slot_replace(slot, slot->generation) == 0)
 		return true;

@@ -108,11 +108,11 @@ static bool is_started_by(const struct umbel_worker *w, pid_t pid)
 	if (pid <= 0) /* 0: of another pid namespace */
 		return false;
 	for (int i = 0; i < ANCESTORS && each > 1; i++)
-		if (each == w->pid)
+		if (each == w->receiver.pid)
 			return true;
 		else if (!proc_family(each, &each, &any))
 			break;
-	return getpgid(pid) == w->pid;
+	return getpgid(pid) == w->receiver.pid;
 }
 
 /* The socket says whose word it is, so that the sender need not live any more. One that became another user on its way

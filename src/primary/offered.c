@@ -33,7 +33,7 @@ static struct side *offered_side(const struct share *s, const struct umbel_worke
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->owner == w->id && side->is_offered)
+		if (side->owner == w->receiver.id && side->is_offered)
 			return side;
 	return NULL;
 }
@@ -45,7 +45,7 @@ static bool has_offer(const struct share *s, const struct umbel_worker *w)
 
 static void unseat(struct share *s, const struct umbel_worker *w)
 {
-	int seat = share_seat_of(s, w);
+	int seat = share_seat_of(s, &w->receiver);
 
 	if (seat >= 0)
 		share_remove(s, (unsigned)seat);
@@ -55,19 +55,19 @@ void activation_seat(struct share *s, struct umbel_worker *w)
 {
 	if (own_seat(w, s) == 0)
 		steering_update(s);
-	closed_watch(s->cluster);
+	closed_watch(s->sharing);
 }
 
 /* ---- what becomes of it ---- */
 
 /* Nobody is left who would take what comes: those who ask for it are on their way, or it is over. */
-static void wait_for_askers(struct share *s)
+static void wait_for_askers(struct cluster *c, struct share *s)
 {
 	struct umbel_worker *w;
 
 	if (s->seat_count > 0 || !s->is_offered)
 		return;
-	TAILQ_FOREACH (w, &s->cluster->workers, link)
+	TAILQ_FOREACH (w, &c->workers, link)
 		if (has_offer(s, w))
 			return;
 	share_wait_for_successor(s, UNASKED_MS);
@@ -99,7 +99,7 @@ static void withdraw_one(struct share *s, struct umbel_worker *w)
 	unseat(s, w);
 	if (side)
 		sides_give_back(side);
-	if (s->seat_count == 0 && s->is_offered && !sides_have_workers(s) && !cluster_expects_workers(s->cluster))
+	if (s->seat_count == 0 && s->is_offered && !sides_have_workers(s) && !cluster_expects_workers(w->cluster))
 		share_close(s);
 }
 
@@ -122,9 +122,9 @@ static bool has_taken(const struct umbel_worker *w)
 	char path[64];
 	struct stat st;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->pid, ACTIVATION_FIRST);
-	return proc_has_executed(w->pid) && stat(path, &st) == 0 && st.st_ino == w->offered_inode &&
-	       trap_look_at_fd(w->pid, ACTIVATION_FIRST, &look) == 0 &&
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->receiver.pid, ACTIVATION_FIRST);
+	return proc_has_executed(w->receiver.pid) && stat(path, &st) == 0 && st.st_ino == w->offered_inode &&
+	       trap_look_at_fd(w->receiver.pid, ACTIVATION_FIRST, &look) == 0 &&
 	       (look.cloexec || look.is_watched || look.copies > 1);
 }
 
@@ -147,7 +147,7 @@ void activation_look(struct umbel_worker *w)
 static void serve(struct share *s, struct umbel_worker *w)
 {
 	activation_seat(s, w);
-	sharing_tell_listening(s, w);
+	sharing_tell_listening(s, &w->receiver);
 }
 
 void activation_ready(struct umbel_worker *w)
@@ -184,7 +184,7 @@ void activation_decline(struct umbel_worker *w)
 	w->offered = 0;
 	for (s = TAILQ_FIRST(&w->cluster->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
-		wait_for_askers(s);
+		wait_for_askers(w->cluster, s);
 	}
 }
 
@@ -279,10 +279,12 @@ static bool is_offer_of(struct cluster *c, const struct address *a)
 void activation_yield(struct umbel_worker *w, const struct address *a, bool ipv6_only)
 {
 	struct cluster *c = w->cluster;
-	struct share *s, *next, *same = a->kind == ADDRESS_UNIX ? NULL : sharing_find_address(c, a, ipv6_only);
+	struct share *s, *next, *same = NULL;
 
 	if (w->offered == 0 || !is_offer_of(c, a))
 		return;
+	if (a->kind != ADDRESS_UNIX)
+		same = sharing_find_address(&c->sharing, a, ipv6_only);
 	declines(w);
 	for_each_offer(w, drop);
 	w->offered = 0;
@@ -293,6 +295,6 @@ void activation_yield(struct umbel_worker *w, const struct address *a, bool ipv6
 		else if (s->is_offered && is_same_port(s, a))
 			share_close(s);
 		else
-			wait_for_askers(s);
+			wait_for_askers(c, s);
 	}
 }

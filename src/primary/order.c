@@ -1,11 +1,10 @@
 /* The order of a group when workers shut their sockets down, which takes them out of it (K5): sides.h. One can be
  * followed: the last has its place, and it comes to the end when it listens again. Of two nobody knows which was
  * first, and the order is made anew. So it is with other programs' sockets: strangers.h. */
-#include "primary/cluster.h"
-#include "primary/dialogue.h"
+#include "primary/sharing.h"
 #include "primary/sides.h"
 #include "primary/steering.h"
-#include "primary/worker.h"
+#include "primary/receiver.h"
 
 #include <sys/socket.h>
 
@@ -96,22 +95,20 @@ static void leave_out_shut(struct share *s)
 static void rebuild(struct share *s)
 {
 	leave_out_shut(s);
-	s->sides.rebuilds_ms = uv_now(&s->cluster->loop);
+	s->sides.rebuilds_ms = uv_now(s->sharing->loop);
 	steering_update(s);
 	uv_timer_start(&s->sides.timer, on_timer, SETTLE_MS, 0);
 }
 
 static void count_against_worker(struct side *side)
 {
-	struct umbel_worker *w;
+	struct receiver *r;
 
 	if (side->is_program || ++side->times_shut <= SHUT_MOST)
 		return;
-	TAILQ_FOREACH (w, &side->share->cluster->workers, link)
-		if (w->id == side->owner) {
-			dialogue_breach(w, "it shuts its listening socket down again and again");
-			return;
-		}
+	r = sharing_find_receiver(side->share->sharing, side->owner);
+	if (r)
+		receiver_breach(r, "it shuts its listening socket down again and again");
 }
 
 /* True: the order is known. */

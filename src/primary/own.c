@@ -182,10 +182,10 @@ static int open_share(struct own *own, struct share **ret)
 
 	if (named_find(c->settings.listen, &wish.address, &named))
 		named_merge(&wish.address.options, &named.options);
-	form = sharing_form(c, &wish.address, false, false);
+	form = sharing_form(&c->sharing, &wish.address, false, false);
 	if (asprintf(&key, "%s%s", address_format(&own->address, text, sizeof(text)), own->ipv6_only ? " only" : "") < 0)
 		return -ENOMEM;
-	err = sharing_add(c, key, &wish, form, own_policy(c, form), NULL, ret);
+	err = sharing_add(&c->sharing, key, &wish, form, own_policy(c, form), NULL, ret);
 	if (err) {
 		free(key);
 		return err;
@@ -199,7 +199,7 @@ static int open_share(struct own *own, struct share **ret)
 int own_find_or_open(struct own *own, struct share **ret)
 {
 	struct cluster *c = own->worker->cluster;
-	struct share *s = sharing_find_address(c, &own->address, own->ipv6_only);
+	struct share *s = sharing_find_address(&c->sharing, &own->address, own->ipv6_only);
 	int err;
 
 	if (s) {
@@ -211,7 +211,7 @@ int own_find_or_open(struct own *own, struct share **ret)
 		return err;
 	/* What cannot be asked is tried: beside 0.0.0.0 it is for IPv6 only. */
 	own->ipv6_only = true;
-	*ret = s = sharing_find_address(c, &own->address, true);
+	*ret = s = sharing_find_address(&c->sharing, &own->address, true);
 	return s ? 0 : open_share(own, ret);
 }
 
@@ -225,11 +225,11 @@ int own_look_at_older(const struct own *own, struct share *s)
 {
 	struct side *side, *next;
 	struct inodes open = {0};
-	int err = sides_find(s, own->worker) ? inodes_of_tree(own->worker->pid, &open) : 0;
+	int err = sides_find(s, &own->worker->receiver) ? inodes_of_tree(own->worker->receiver.pid, &open) : 0;
 
 	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
 		next = TAILQ_NEXT(side, link);
-		if (!side->is_program || side->owner != own->worker->id)
+		if (!side->is_program || side->owner != own->worker->receiver.id)
 			continue;
 		if (!inodes_have(&open, side->listener.fd))
 			sides_give_back(side);
@@ -261,9 +261,9 @@ bool own_is_alone(const struct umbel_worker *w, pid_t process, int fd)
 	struct inodes open = {0};
 	bool is_alone;
 
-	if (process == w->pid && !proc_has_children(process))
+	if (process == w->receiver.pid && !proc_has_children(process))
 		return true;
-	is_alone = inodes_of_tree(w->pid, &open) == 0 && !inodes_of_another(&open, fd, process);
+	is_alone = inodes_of_tree(w->receiver.pid, &open) == 0 && !inodes_of_another(&open, fd, process);
 	inodes_finish(&open);
 	return is_alone;
 }
@@ -281,7 +281,7 @@ static int serve_at_once(struct own *own, struct share *s)
 static int make_side(struct own *own, struct share *s, int *fd, struct side **ret)
 {
 	bool nonblocking = fd_is_nonblocking(*fd);
-	int err = sides_adopt(s, own->worker, *fd, ret);
+	int err = sides_adopt(s, &own->worker->receiver, *fd, ret);
 
 	if (!err) /* the loop has changed it, and it is the program's too */
 		fd_set_nonblocking(fd_steal(fd), nonblocking);
@@ -330,7 +330,7 @@ int own_adopt(struct own *own, struct share *s, int notify, const struct trap_ca
 
 	if (left && (own->fd < 0 || own_is_alone(own->worker, own->caller.process, own->fd)) &&
 	    put_in_place(own, left->listener.fd, notify, call) == 0) {
-		sides_give(left, own->worker);
+		sides_give(left, &own->worker->receiver);
 		return serve_at_once(own, s);
 	}
 	if (own->fd < 0 || own->is_mptcp || owner_of(own->fd) != owner_of(s->listener.fd))
@@ -389,19 +389,19 @@ int own_seat(struct umbel_worker *w, struct share *s)
 	int err;
 
 	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
-		s->policy = own_policy(s->cluster, s->form);
+		s->policy = own_policy(w->cluster, s->form);
 	s->accept_alone = s->was_own = true;
-	err = share_seat_of(s, w) < 0 ? share_add(s, w) : 0;
+	err = share_seat_of(s, &w->receiver) < 0 ? share_add(s, &w->receiver) : 0;
 	if (err)
 		return err;
-	s->seats[share_seat_of(s, w)].accepts = true;
+	s->seats[share_seat_of(s, &w->receiver)].accepts = true;
 	return 0;
 }
 
 void own_serves(struct umbel_worker *w, struct share *s)
 {
-	if (!s->seats[share_seat_of(s, w)].told)
-		sharing_tell_listening(s, w);
+	if (!s->seats[share_seat_of(s, &w->receiver)].told)
+		sharing_tell_listening(s, &w->receiver);
 	ready_listens(w);
 }
 
@@ -427,7 +427,8 @@ void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, co
 		address_format(a, address, sizeof(address));
 	if (!error)
 		told_works(&w->told, what, address);
-	else if (error != -ENOENT && !w->asked && told_fails(&w->told, what, address, error)) /* that: the call is gone */
+	else if (error != -ENOENT && /* the call is gone */
+		 !w->receiver.asked && told_fails(&w->told, what, address, error))
 		cluster_note(w->cluster, w->slot->number, "share", "pid %d cannot %s %s: %s%s", (int)process, what, address,
-			     strerror(-error), a ? busy_text(w->cluster, a, error) : "");
+			     strerror(-error), a ? busy_text(&w->cluster->sharing, a, error) : "");
 }

@@ -8,6 +8,8 @@
 
 #include <sys/socket.h>
 
+struct cluster;
+
 struct own {
 	struct umbel_worker *worker;
 	int fd;              /* a copy of it; -1: we may not have one, and another takes its place */

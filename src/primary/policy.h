@@ -1,10 +1,16 @@
-/* policy: the names of policies, and which one a listener can have. Pure. */
+/* policy: the names of policies, and which one a listener can have, by its kind and form. Pure. */
 #ifndef UMBEL_PRIMARY_POLICY_H
 #define UMBEL_PRIMARY_POLICY_H
 
 #include "base/address.h"
-#include "primary/share.h"
 #include "umbel.h"
+
+/* Who has the socket of a share. */
+enum share_form {
+	SHARE_PLAIN, /* the primary, which accepts */
+	SHARE_LENT,  /* every worker has the one socket, and nothing is handed over */
+	SHARE_GROUP, /* each worker has one of its slot's (sides.h); of tcp the primary has a door */
+};
 
 const char *policy_name(enum umbel_policy p); /* "rr" */
 bool policy_from_name(const char *name, enum umbel_policy *ret); /* false: there is no such one */

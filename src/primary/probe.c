@@ -51,7 +51,6 @@ struct probe {
 	struct run *run;  /* NULL: a pause */
 	unsigned runs;
 	uint32_t pause_ms;
-	uint16_t port;    /* of this run's socket; 0: none */
 	int socket;       /* kept, so that its port is nobody else's while it is steered by */
 	bool has_its_way; /* a run came by its socket: no shared address is asked */
 	char last[256];   /* how the last run ended, and what it said */
@@ -88,7 +87,7 @@ static int find_family(const struct umbel_worker *w)
 	int family = AF_UNSPEC;
 
 	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
-		side = s->listener.address.kind == ADDRESS_TCP ? sides_find(s, w) : NULL;
+		side = s->listener.address.kind == ADDRESS_TCP ? sides_find(s, &w->receiver) : NULL;
 		if (side && takes_v4(side->listener.fd))
 			return AF_INET;
 		if (side)
@@ -120,10 +119,10 @@ static void open_socket(struct probe *p)
 	if (family == AF_UNSPEC)
 		return;
 	p->socket = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (p->socket < 0 || bind_to_loopback(p->socket, family, &p->port) < 0)
+	if (p->socket < 0 || bind_to_loopback(p->socket, family, &p->worker->receiver.probe_port) < 0)
 		fd_close(&p->socket);
 	else
-		steering_update_all(p->worker->cluster);
+		steering_update_all(&p->worker->cluster->sharing);
 }
 
 static void look_at_socket(struct probe *p)
@@ -139,14 +138,9 @@ static void close_socket(struct probe *p, struct cluster *c)
 	if (p->socket < 0)
 		return;
 	look_at_socket(p);
-	p->port = 0;
-	steering_update_all(c); /* this first: the port may be anybody's afterwards */
+	p->worker->receiver.probe_port = 0;
+	steering_update_all(&c->sharing); /* this first: the port may be anybody's afterwards */
 	fd_close(&p->socket);
-}
-
-uint16_t probe_port(const struct umbel_worker *w)
-{
-	return w->probe ? w->probe->port : 0;
 }
 
 /* ---- one run ---- */
@@ -379,7 +373,7 @@ static bool anybody_takes(const struct cluster *c)
 	const struct umbel_worker *w;
 
 	TAILQ_FOREACH (w, &c->workers, link)
-		if (w->takes && w->state <= UMBEL_STATE_READY && !w->is_spare)
+		if (w->receiver.takes && w->state <= UMBEL_STATE_READY && !w->is_spare)
 			return true;
 	return false;
 }
@@ -428,7 +422,7 @@ static void on_probe_closed(uv_handle_t *handle)
 static void say_late(const struct probe *p, struct umbel_worker *w)
 {
 	cluster_note(w->cluster, w->slot->number, "ready", "pid %d is not ready in time: the ready command was run %u "
-		     "time%s, the last one %s", (int)w->pid, p->runs, p->runs == 1 ? "" : "s",
+		     "time%s, the last one %s", (int)w->receiver.pid, p->runs, p->runs == 1 ? "" : "s",
 		     p->last[0] ? p->last : "has not ended");
 }
 

@@ -7,14 +7,9 @@
 #ifndef UMBEL_PRIMARY_PROBE_H
 #define UMBEL_PRIMARY_PROBE_H
 
-#include <stdint.h>
-
 struct umbel_worker;
 
 void probe_begin(struct umbel_worker *w); /* nothing, if one is there already or the worker is not starting */
 void probe_end(struct umbel_worker *w);   /* kills what runs */
-
-/* What comes from this loopback port is for this worker. 0: none runs now, or it has no socket. */
-uint16_t probe_port(const struct umbel_worker *w);
 
 #endif

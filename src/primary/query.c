@@ -143,7 +143,7 @@ static unsigned count_seats(struct cluster *c, const struct umbel_worker *w)
 	unsigned count = 0;
 
 	TAILQ_FOREACH (s, &c->sharing.shares, link)
-		count += share_seat_of(s, w) >= 0;
+		count += share_seat_of(s, &w->receiver) >= 0;
 	return count;
 }
 
@@ -174,20 +174,20 @@ static int open_new(const struct umbel_worker *w, char *key, const struct socket
 {
 	struct cluster *c = w->cluster;
 	bool udp = is_udp(&m->query), is_single = m->query.fd >= 0 || (udp && is_for_one_socket(&wish->address, &m->query));
-	enum share_form form = sharing_form(c, &wish->address, is_single, !udp);
+	enum share_form form = sharing_form(&c->sharing, &wish->address, is_single, !udp);
 	enum umbel_policy app = settings_policy(&c->settings), policy;
 	const char *why;
 	int err;
 
 	policy = policy_for(app, udp ? ADDRESS_UDP : wish->address.kind, form);
-	err = sharing_add(c, key, wish, form, policy, m->data, ret);
+	err = sharing_add(&c->sharing, key, wish, form, policy, m->data, ret);
 	if (err)
 		return err;
 	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO &&
 	    !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
 		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
 			     policy_name(app), why);
-	if (c->settings.max_connections && !w->is_libumbel && wish->address.kind == ADDRESS_UNIX)
+	if (c->settings.max_connections && !w->receiver.is_libumbel && wish->address.kind == ADDRESS_UNIX)
 		cluster_note(c, 0, "accept", "%s: connections of programs other than libumbel's to unix sockets are not "
 			     "counted, max_connections does not hold for them", (*ret)->address);
 	if (share_accepts(*ret)) {
@@ -204,7 +204,7 @@ static int make_second_key(const struct umbel_worker *w, const struct node_query
 
 	if (!is_udp(q) || !(q->flags & NODE_FLAG_REUSEADDR) || q->fd >= 0)
 		return -EADDRINUSE;
-	if (asprintf(&second, "%s:%u:%u", *key, w->id, w->seq) < 0)
+	if (asprintf(&second, "%s:%u:%u", *key, w->receiver.id, w->receiver.seq) < 0)
 		return -ENOMEM;
 	free(*key);
 	*key = second;
@@ -215,7 +215,7 @@ static int may_have(struct cluster *c, struct umbel_worker *w, const struct node
 {
 	if (m->query.is_bad || m->seq < 0) /* nobody waits for an answer without a number */
 		return -EINVAL;
-	if (count_seats(c, w) >= MAX_SEATS || handoff_lent_count(w) >= MAX_SEATS)
+	if (count_seats(c, w) >= MAX_SEATS || handoff_lent_count(&w->receiver) >= MAX_SEATS)
 		return -EMFILE;
 	if (m->data && json_dumpb(m->data, NULL, 0, JSON_ENCODE_ANY) > MAX_DATA)
 		return -EMSGSIZE;
@@ -246,15 +246,15 @@ static struct share *find_of_programs(struct cluster *c, const struct socket_wis
 static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, const struct node_message *m,
 			struct share **ret)
 {
-	struct share *s = sharing_find(c, *key);
+	struct share *s = sharing_find(&c->sharing, *key);
 	struct socket_wish wish;
 	int err = may_have(c, w, m);
 
-	if (s && m->query.port == 0 && s->closed_by == w->id) {
+	if (s && m->query.port == 0 && s->closed_by == w->receiver.id) {
 		share_close(s); /* any port was asked for before, and is again: another one, as in Node */
 		s = NULL;
 	}
-	if (!err && s && share_seat_of(s, w) >= 0) {
+	if (!err && s && share_seat_of(s, &w->receiver) >= 0) {
 		err = make_second_key(w, &m->query, key);
 		s = NULL;
 	}
@@ -289,33 +289,35 @@ static void send_error(struct umbel_worker *w, const struct node_message *m, con
 	/* As Node's programs know it: libuv says so since it had to look alike on Windows. */
 	if (error == -ENOENT && w->kind == KIND_NODE && m->query.family == NODE_PIPE)
 		error = -EACCES;
-	dialogue_reply(w, node_encode_listen_reply(m->seq, key, error, error == -EMSGSIZE ? NULL : m->data,
-						   NULL, -1, w->seq++));
+	receiver_reply(&w->receiver,
+		       node_encode_listen_reply(m->seq, key, error, error == -EMSGSIZE ? NULL : m->data, NULL, -1,
+						w->receiver.seq++));
 }
 
 static void send_reply(struct umbel_worker *w, const struct node_message *m, const struct share *s)
 {
 	const struct address *a = &s->listener.address;
 	struct node_sockname name = {a->kind == ADDRESS_TCP ? a->host : NULL, a->family == AF_INET6, a->port};
-	int lane = handoff_has_lane(w) ? s->number : -1;
+	int lane = handoff_has_lane(&w->receiver) ? s->number : -1;
 
-	dialogue_reply(w, node_encode_listen_reply(m->seq, s->key, 0, s->data, &name, lane, w->seq++));
+	receiver_reply(&w->receiver,
+		       node_encode_listen_reply(m->seq, s->key, 0, s->data, &name, lane, w->receiver.seq++));
 }
 
 static int send_socket(struct umbel_worker *w, const struct node_message *m, struct share *s, int from)
 {
-	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), lane = handoff_has_lane(w) ? s->number : -1;
+	int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), lane = handoff_has_lane(&w->receiver) ? s->number : -1;
 	bool udp = s->listener.address.kind == ADDRESS_UDP;
-	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, lane, w->seq);
-	struct handoff *h = text ? handoff_add(w) : NULL;
+	char *text = fd < 0 ? NULL : node_encode_lent_reply(m->seq, s->key, udp, s->data, lane, w->receiver.seq);
+	struct handoff *h = text ? handoff_add(&w->receiver) : NULL;
 	int err = fd < 0 ? -errno : h ? 0 : -ENOMEM;
 
 	if (!err && h) {
-		w->seq++;
+		w->receiver.seq++;
 		h->fd = fd;
 		h->share = s;
 		h->query = m->seq;
-		dialogue_send(w, text, strlen(text), fd, CHANNEL_LEND_FD);
+		receiver_send(&w->receiver, text, strlen(text), fd, CHANNEL_LEND_FD);
 	} else {
 		fd_close(&fd);
 	}
@@ -327,7 +329,7 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 static bool takes_side(const struct umbel_worker *w, const struct share *s)
 {
 	return s->form == SHARE_GROUP && w->slot->number <= UMBEL_STEERED_SLOTS_MAX &&
-	       (!share_accepts(s) || w->is_libumbel || w->kind == KIND_NODE);
+	       (!share_accepts(s) || w->receiver.is_libumbel || w->kind == KIND_NODE);
 }
 
 static bool takes_socket(const struct umbel_worker *w, const struct share *s)
@@ -343,7 +345,7 @@ static int answer(struct umbel_worker *w, const struct node_message *m, struct s
 	if (s->form == SHARE_LENT)
 		return send_socket(w, m, s, s->listener.fd);
 	if (takes_side(w, s)) {
-		err = sides_take(s, w, m->query.accepts, &side);
+		err = sides_take(s, &w->receiver, m->query.accepts, &side);
 		if (!err)
 			return send_socket(w, m, s, side->listener.fd);
 	}
@@ -379,7 +381,7 @@ static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct
 	snprintf(why, sizeof(why), "cannot listen on %s: %s%s", text,
 		 q->fd >= 0 && !is_passed(c, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
 						    : strerror(-error),
-		 is_named ? busy_text(c, &a, error) : "");
+		 is_named ? busy_text(&c->sharing, &a, error) : "");
 	events_add_failed(c->events, w, error, why);
 }
 
@@ -392,7 +394,7 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 	if (!err && m->query.accepts && (policy_is_handed(s->policy) || s->chooser || !takes_socket(w, s)))
 		err = -ENOTSUP; /* it would hear of no connection */
 	if (!err)
-		err = share_add(s, w);
+		err = share_add(s, &w->receiver);
 	if (!err)
 		s->seats[s->seat_count - 1].accepts = s->accept_alone = m->query.accepts;
 	if (!err)
@@ -401,11 +403,11 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 		if (s && s->seat_count == 0)
 			share_close(s);
 		else if (s)
-			sharing_leave(c, w, s->key);
+			sharing_leave(&c->sharing, &w->receiver, s->key);
 		send_error(w, m, key ? key : "", err);
 		tell_failure(c, w, &m->query, err);
 	} else {
-		counting_update(w); /* this first: it counts what it is given from now on */
+		counting_update(&w->receiver); /* this first: it counts what it is given from now on */
 		if (s->waiting)
 			share_dispatch(s);
 	}
@@ -417,7 +419,7 @@ void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq)
 	struct node_message m = {.seq = seq, .data = s->data};
 
 	send_error(w, &m, s->key, -EMFILE);
-	sharing_leave(w->cluster, w, s->key);
+	sharing_leave(&w->cluster->sharing, &w->receiver, s->key);
 }
 
 /* ---- what it says once it listens ---- */
@@ -441,14 +443,14 @@ static bool is_of_family(const struct share *s, const struct node_query *q)
 struct share *query_find_listening(struct cluster *c, const struct umbel_worker *w, const struct node_query *q)
 {
 	char *key = make_key(q);
-	struct share *s = key ? sharing_find(c, key) : NULL;
+	struct share *s = key ? sharing_find(&c->sharing, key) : NULL;
 
 	free(key);
-	if (s && share_seat_of(s, w) >= 0)
+	if (s && share_seat_of(s, &w->receiver) >= 0)
 		return s;
 	/* It asked for port 0, and now says which it got. */
 	TAILQ_FOREACH (s, &c->sharing.shares, link)
-		if (share_seat_of(s, w) >= 0 && is_of_family(s, q))
+		if (share_seat_of(s, &w->receiver) >= 0 && is_of_family(s, q))
 			return s;
 	return NULL;
 }

@@ -6,6 +6,8 @@
 #include "primary/share.h"
 #include "wire/node.h"
 
+struct cluster;
+
 /* The reply goes out in any case. */
 void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_message *m);
 

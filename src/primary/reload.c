@@ -34,7 +34,7 @@ static enum plan_place place_of(const struct slot *slot, const struct generation
 	if (slot->recycling)
 		return PLAN_BUSY;
 	if (slot->next) {
-		if (slot->next->takes)
+		if (slot->next->receiver.takes)
 			return PLAN_ON_TRIAL;
 		return slot->next->soaked ? PLAN_SOAKED : PLAN_COMING;
 	}
@@ -190,12 +190,12 @@ static bool take_step(struct cluster *c, struct plan_step step)
 		return true;
 	case PLAN_TRY:
 		cluster_note(c, slot->number, "trial", "pid %d serves on trial, pid %d waits",
-			     (int)slot->next->pid, (int)slot->worker->pid);
+			     (int)slot->next->receiver.pid, (int)slot->worker->receiver.pid);
 		slot_try(slot);
 		return true;
 	case PLAN_TURN:
 		cluster_note(c, slot->number, "turn", "pid %d takes over from pid %d",
-			     (int)slot->next->pid, (int)slot->worker->pid);
+			     (int)slot->next->receiver.pid, (int)slot->worker->receiver.pid);
 		slot_turn(slot);
 		return true;
 	case PLAN_PAUSE:
@@ -269,7 +269,7 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 			 ? sigabbrev_np(d->signal) : "?");
 	else
 		snprintf(how, sizeof(how), "exited with %d", d->code);
-	snprintf(text, size, "slot %d: the new worker (pid %d) %s%s", w->slot->number, (int)w->pid, how,
+	snprintf(text, size, "slot %d: the new worker (pid %d) %s%s", w->slot->number, (int)w->receiver.pid, how,
 		 d->late || d->has_no_program ? ""
 		 : d->was_ready		      ? ", after it was ready"
 		 : d->code == 0 ? ", before it was ready (umbel is for servers: it never listened)"
@@ -295,7 +295,7 @@ void reload_worker_leaves(struct umbel_worker *w)
 	char why[128];
 
 	snprintf(why, sizeof(why), "slot %d: the new worker (pid %d) leaves by its own wish",
-		 w->slot->number, (int)w->pid);
+		 w->slot->number, (int)w->receiver.pid);
 	undo(w->cluster, -ECANCELED, why);
 	reload_consider(w->cluster);
 }

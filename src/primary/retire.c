@@ -2,7 +2,7 @@
  * more, and the primary accepts what arrives in it all the time. It leaves the group when the handshakes that were
  * under way when it began are over, and it was found empty twice (K27 to K33). */
 #include "base/fd.h"
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/sides.h"
 #include "primary/steering.h"
 
@@ -25,7 +25,7 @@ static void again(struct side *side, unsigned ms)
 
 void retire_begin(struct side *side)
 {
-	side->retires_ms = uv_now(&side->share->cluster->loop);
+	side->retires_ms = uv_now(side->share->sharing->loop);
 	side->looked_empty = side->knows_begun = false;
 	again(side, SETTLE_MS);
 }
@@ -61,7 +61,7 @@ static bool is_begun(const struct side *side)
 {
 	const struct share *s = side->share;
 
-	return handshakes_are_left(&side->begun, s->cluster->sharing.diag, s->listener.address.port);
+	return handshakes_are_left(&side->begun, s->sharing->diag, s->listener.address.port);
 }
 
 /* Nobody takes what is handed over: who waits is to see an end. */
@@ -73,16 +73,16 @@ static bool is_hopeless(const struct side *side)
 		if (!s->seats[i].accepts)
 			return false;
 	return (s->seat_count > 0 || side->is_read_alone) &&
-	       uv_now(&s->cluster->loop) - side->retires_ms > HOPE_MS;
+	       uv_now(s->sharing->loop) - side->retires_ms > HOPE_MS;
 }
 
 /* Its worker died, and only the next one can take what comes there. */
 static bool is_kept_for_successor(const struct side *side)
 {
-	const struct cluster *c = side->share->cluster;
+	const struct sharing *sharing = side->share->sharing;
 
-	return side->is_read_alone && side->owner == 0 && !side->was_left && slot_is_wanted(c->slots[side->slot - 1]) &&
-	       uv_now(&c->loop) - side->retires_ms < HOPE_MS;
+	return side->is_read_alone && side->owner == 0 && !side->was_left &&
+	       sharing_wants_slot(sharing, side->slot) && uv_now(sharing->loop) - side->retires_ms < HOPE_MS;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -97,7 +97,7 @@ static void on_timer(uv_timer_t *timer)
 		/* Not when it began: to walk over all sockets of the machine takes milliseconds for which a successor,
 		 * which may take this side over, would wait. */
 		side->knows_begun = true;
-		handshakes_remember(&side->begun, side->share->cluster->sharing.diag, side->share->listener.address.port);
+		handshakes_remember(&side->begun, side->share->sharing->diag, side->share->listener.address.port);
 		again(side, LOOK_MS);
 	} else if (uv_now(timer->loop) - side->retires_ms < LINGER_MS && is_begun(side)) {
 		again(side, diag_pause_ms(uv_hrtime() - start, HANDSHAKE_MS));

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int share_add(struct share *s, struct umbel_worker *w)
+int share_add(struct share *s, struct receiver *r)
 {
 	if (s->seat_count == s->seat_size) {
 		unsigned size = s->seat_size ? s->seat_size * 2 : 8;
@@ -16,7 +16,7 @@ int share_add(struct share *s, struct umbel_worker *w)
 		s->seats = more;
 		s->seat_size = size;
 	}
-	s->seats[s->seat_count++] = (struct subscription){.worker = w};
+	s->seats[s->seat_count++] = (struct subscription){.receiver = r};
 	s->closed_by = 0;
 	uv_timer_stop(&s->orphan);
 	steering_update(s);
@@ -26,10 +26,10 @@ int share_add(struct share *s, struct umbel_worker *w)
 	return 0;
 }
 
-int share_seat_of(const struct share *s, const struct umbel_worker *w)
+int share_seat_of(const struct share *s, const struct receiver *r)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
-		if (s->seats[i].worker == w)
+		if (s->seats[i].receiver == r)
 			return (int)i;
 	return -1;
 }

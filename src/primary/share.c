@@ -4,7 +4,7 @@
 #include "net/rotation.h"
 #include "primary/choice.h"
 #include "primary/chooser.h"
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/handoff.h"
 #include "primary/policy.h"
 #include "wire/node.h"
@@ -38,7 +38,7 @@ static void close_pending(struct share *s)
 static void share_set_waiting(struct share *s, bool waiting)
 {
 	if (s->waiting != waiting)
-		s->cluster->sharing.waiting += waiting ? 1 : -1u;
+		s->sharing->waiting += waiting ? 1 : -1u;
 	s->waiting = waiting;
 }
 
@@ -96,11 +96,11 @@ static void on_listener_closed(struct listener *l)
 
 void share_close(struct share *s)
 {
-	struct sharing *sharing = &s->cluster->sharing;
-	struct umbel_worker *w;
+	struct sharing *sharing = s->sharing;
+	struct receiver *r;
 
-	TAILQ_FOREACH (w, &s->cluster->workers, link)
-		handoff_forget_share(w, s);
+	TAILQ_FOREACH (r, &s->sharing->receivers, link)
+		handoff_forget_share(r, s);
 	s->closed = true;
 	share_set_waiting(s, false);
 	TAILQ_REMOVE(&sharing->shares, s, link);
@@ -117,19 +117,21 @@ void share_close(struct share *s)
 /* By a program that goes on, and not because it leaves. */
 static bool was_closed_for_good(const struct share *s)
 {
-	const struct umbel_worker *w;
+	const struct receiver *r = sharing_find_receiver(s->sharing, s->closed_by);
 
-	TAILQ_FOREACH (w, &s->cluster->workers, link)
-		if (w->id == s->closed_by)
-			return w->connected && !w->asked;
-	return false;
+	return r && r->connected && !r->asked;
+}
+
+static bool awaits_worker(const struct share *s)
+{
+	return !was_closed_for_good(s) && s->sharing->asks->awaits_worker(s->sharing->cluster);
 }
 
 static void on_orphan(uv_timer_t *timer)
 {
 	struct share *s = timer->data;
 
-	if ((!was_closed_for_good(s) && cluster_awaits_worker(s->cluster)) || sides_have_workers(s))
+	if (awaits_worker(s) || sides_have_workers(s))
 		uv_timer_start(timer, on_orphan, AGAIN_MS, 0);
 	else
 		share_close(s);
@@ -140,7 +142,7 @@ static void on_orphan(uv_timer_t *timer)
 static bool all_refused(const struct share *s, const struct refusals *r)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
-		if (!refusals_has(r, s->seats[i].worker->id))
+		if (!refusals_has(r, s->seats[i].receiver->id))
 			return false;
 	return s->seat_count > 0;
 }
@@ -167,7 +169,7 @@ static void close_refused(struct share *s)
 static void take_turn(struct share *s, unsigned seat)
 {
 	for (unsigned i = (s->last + 1) % s->seat_count; i != seat; i = (i + 1) % s->seat_count)
-		s->seats[i].skipped += s->seats[i].worker->takes;
+		s->seats[i].skipped += s->seats[i].receiver->takes;
 	s->last = seat;
 }
 
@@ -186,14 +188,14 @@ static int pending_add(struct share *s, struct pending p)
 	return 0;
 }
 
-static bool wants_nonblocking(const struct share *s, const struct umbel_worker *w)
+static bool wants_nonblocking(const struct share *s, const struct receiver *r)
 {
-	return !(handoff_has_lane(w) && s->number >= 0);
+	return !(handoff_has_lane(r) && s->number >= 0);
 }
 
 /* The next connection, the oldest that came back, else a new one, probably for `to`. 0, or as
  * listener_accept(). */
-static int next_connection(struct share *s, const struct umbel_worker *to, struct pending *ret)
+static int next_connection(struct share *s, const struct receiver *to, struct pending *ret)
 {
 	bool nonblocking = s->chooser || wants_nonblocking(s, to);
 	int fd;
@@ -214,27 +216,27 @@ static int next_connection(struct share *s, const struct umbel_worker *to, struc
 /* Descriptors or memory: said once, and once more when nobody waits any longer. */
 static void tell_lack(struct share *s, int err)
 {
-	struct cluster *c = s->cluster;
+	struct sharing *sharing = s->sharing;
 
-	if (!c->sharing.lacks)
-		cluster_note(c, 0, "accept", "%s: cannot take connections: %s; they wait in the kernel", s->address,
-			     strerror(-err));
-	c->sharing.lacks = true;
+	if (!sharing->lacks)
+		events_add_note(sharing->events, 0, "accept", "%s: cannot take connections: %s; they wait in the kernel",
+				s->address, strerror(-err));
+	sharing->lacks = true;
 }
 
 static void tell_no_lack(struct share *s)
 {
-	struct cluster *c = s->cluster;
+	struct sharing *sharing = s->sharing;
 
-	if (!c->sharing.lacks)
+	if (!sharing->lacks)
 		return;
-	cluster_note(c, 0, "accept", "%s: takes connections again", s->address);
-	c->sharing.lacks = false;
+	events_add_note(sharing->events, 0, "accept", "%s: takes connections again", s->address);
+	sharing->lacks = false;
 }
 
 /* What the lanes took is closed here in one go: the numbers are neighbours. */
 struct round {
-	struct umbel_worker *touched[ROUND];
+	struct receiver *touched[ROUND];
 	unsigned touched_count;
 	int sent[ROUND];
 	unsigned sent_count;
@@ -242,18 +244,18 @@ struct round {
 	bool found_no_more; /* connections */
 };
 
-static void round_flush(struct round *r, struct share *s, struct umbel_worker *w)
+static void round_flush(struct round *round, struct share *s, struct receiver *r)
 {
-	struct lane_batch *out = &w->lane_out;
+	struct lane_batch *out = &r->lane_out;
 	unsigned count = out->count;
 	int err;
 
 	if (count == 0)
 		return;
-	err = handoff_flush_lane(w);
+	err = handoff_flush_lane(r);
 	out->count = 0;
 	if (err) {
-		r->failed = true;
+		round->failed = true;
 		if (err == -EAGAIN)
 			tell_lack(s, -ETOOMANYREFS);
 		s->refused = true;
@@ -263,27 +265,27 @@ static void round_flush(struct round *r, struct share *s, struct umbel_worker *w
 		if (err)
 			share_give_back(s, out->fds[i], false, NULL);
 		else
-			r->sent[r->sent_count++] = out->fds[i];
+			round->sent[round->sent_count++] = out->fds[i];
 	}
 }
 
-static void round_hand(struct round *r, struct share *s, struct subscription *to, struct pending *p)
+static void round_hand(struct round *round, struct share *s, struct subscription *to, struct pending *p)
 {
-	struct umbel_worker *w = to->worker;
-	bool nonblocking = wants_nonblocking(s, w);
+	struct receiver *r = to->receiver;
+	bool nonblocking = wants_nonblocking(s, r);
 
 	if (p->nonblocking != nonblocking)
 		fd_set_nonblocking(p->fd, nonblocking);
-	if (handoff_give(w, s, p->fd, p->refusals) < 0) {
+	if (handoff_give(r, s, p->fd, p->refusals) < 0) {
 		pending_finish(p); /* no memory even for a few bytes */
 		return;
 	}
 	to->handed++;
-	ceiling_on_handed(w);
-	if (w->lane_out.count == 1)
-		r->touched[r->touched_count++] = w;
-	else if (w->lane_out.count == LANE_BATCH)
-		round_flush(r, s, w);
+	ceiling_on_handed(r);
+	if (r->lane_out.count == 1)
+		round->touched[round->touched_count++] = r;
+	else if (r->lane_out.count == LANE_BATCH)
+		round_flush(round, s, r);
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -297,7 +299,7 @@ static bool is_for_nobody(const struct share *s)
 	for (unsigned i = 0; i < s->seat_count; i++)
 		if (!s->seats[i].accepts)
 			return false;
-	return s->seat_count > 0 || (s->accept_alone && !cluster_expects_workers(s->cluster));
+	return s->seat_count > 0 || (s->accept_alone && !sharing_expects_workers(s->sharing));
 }
 
 /* Nobody can take one: the kernel queues them. */
@@ -316,13 +318,13 @@ static void wait_for_room(struct share *s)
 }
 
 /* False: nothing more to do now. */
-static bool dispatch_one(struct share *s, struct round *r)
+static bool dispatch_one(struct share *s, struct round *round)
 {
 	struct pending p;
 	int seat, err;
 
 	close_refused(s);
-	if (s->pending_count == 0 && ceiling_is_reached(s->cluster)) {
+	if (s->pending_count == 0 && ceiling_is_reached(s->sharing)) {
 		wait_for_room(s);
 		listener_retry(&s->listener, CEILING_AGAIN_MS);
 		return false;
@@ -334,37 +336,37 @@ static bool dispatch_one(struct share *s, struct round *r)
 			listener_retry(&s->listener, CHOICE_AGAIN_MS);
 		return false;
 	}
-	err = r->failed ? -EAGAIN : next_connection(s, s->seats[seat].worker, &p);
+	err = round->failed ? -EAGAIN : next_connection(s, s->seats[seat].receiver, &p);
 	if (err < 0 && err != -EAGAIN)
 		tell_lack(s, err);
-	r->found_no_more = err == -EAGAIN;
+	round->found_no_more = err == -EAGAIN;
 	if (err < 0)
 		return false;
 	if (s->chooser && !p.chosen && chooser_park(s, &p) == 0)
 		return true;
 	seat = choice_for(s, &p, seat);
 	take_turn(s, (unsigned)seat);
-	round_hand(r, s, &s->seats[seat], &p);
+	round_hand(round, s, &s->seats[seat], &p);
 	return true;
 }
 
 static void dispatch_round(struct share *s)
 {
-	struct round r = {.touched_count = 0};
+	struct round round = {.touched_count = 0};
 	unsigned n = 0;
 
 	if (s->waiting && s->sides.paused)
 		sides_arm(s);
 	share_set_waiting(s, false);
-	while (n < ROUND && dispatch_one(s, &r))
+	while (n < ROUND && dispatch_one(s, &round))
 		n++;
-	for (unsigned i = 0; i < r.touched_count; i++)
-		round_flush(&r, s, r.touched[i]);
-	if (r.found_no_more && !r.failed) /* now that lanes have taken all of them */
+	for (unsigned i = 0; i < round.touched_count; i++)
+		round_flush(&round, s, round.touched[i]);
+	if (round.found_no_more && !round.failed) /* now that lanes have taken all of them */
 		tell_no_lack(s);
-	qsort(r.sent, r.sent_count, sizeof(r.sent[0]), compare_fds); /* neighbours side by side */
-	fd_close_all(r.sent, r.sent_count);
-	if (n == ROUND && !r.failed)
+	qsort(round.sent, round.sent_count, sizeof(round.sent[0]), compare_fds); /* neighbours side by side */
+	fd_close_all(round.sent, round.sent_count);
+	if (n == ROUND && !round.failed)
 		listener_arm(&s->listener); /* there may be more */
 }
 
@@ -379,7 +381,7 @@ void share_dispatch(struct share *s)
 void share_on_ready(struct share *s)
 {
 	share_dispatch(s);
-	sharing_watch_lanes(s->cluster);
+	sharing_watch_lanes(s->sharing);
 }
 
 static void on_ready(struct listener *l)
@@ -412,13 +414,13 @@ void share_give_back(struct share *s, int fd, bool nonblocking, struct refusals 
 
 /* ---- opening ---- */
 
-static struct share *share_new(struct cluster *c, char *key, json_t *data)
+static struct share *share_new(struct sharing *sharing, char *key, json_t *data)
 {
 	struct share *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
-	s->cluster = c;
+	s->sharing = sharing;
 	s->key = key;
 	s->key_json = node_encode_string(key);
 	s->address = malloc(ADDRESS_TEXT_MAX);
@@ -442,14 +444,14 @@ static void on_stray(struct listener *l)
 
 static int open_sockets(struct share *s, const struct socket_wish *wish)
 {
-	int err = listener_open(&s->listener, &s->cluster->loop, wish,
+	int err = listener_open(&s->listener, s->sharing->loop, wish,
 				share_accepts(s) ? on_ready : s->form == SHARE_GROUP ? on_stray : NULL);
 
 	if (err)
 		return err;
 	address_format(&s->listener.address, s->address, ADDRESS_TEXT_MAX);
-	uv_timer_init(&s->cluster->loop, &s->orphan);
-	uv_timer_init(&s->cluster->loop, &s->sides.timer);
+	uv_timer_init(s->sharing->loop, &s->orphan);
+	uv_timer_init(s->sharing->loop, &s->sides.timer);
 	s->sides.timer.data = s;
 	s->open_handles = 3;
 	if (s->form == SHARE_GROUP && !wish->is_bound_only && sides_open(s) < 0) /* no memory */
@@ -458,10 +460,10 @@ static int open_sockets(struct share *s, const struct socket_wish *wish)
 	return 0;
 }
 
-int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+int share_open(struct sharing *sharing, char *key, const struct socket_wish *wish, enum share_form form,
 	       enum umbel_policy policy, json_t *data, struct share **ret)
 {
-	struct share *s = share_new(c, key, data);
+	struct share *s = share_new(sharing, key, data);
 	int err;
 
 	if (!s)
@@ -477,8 +479,8 @@ int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enu
 		share_free(s);
 		return err;
 	}
-	s->number = share_accepts(s) ? number_take(&c->sharing) : -1;
-	TAILQ_INSERT_TAIL(&c->sharing.shares, s, link);
+	s->number = share_accepts(s) ? number_take(sharing) : -1;
+	TAILQ_INSERT_TAIL(&sharing->shares, s, link);
 	*ret = s;
 	return 0;
 }

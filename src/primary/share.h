@@ -3,6 +3,7 @@
 #define UMBEL_PRIMARY_SHARE_H
 
 #include "net/listener.h"
+#include "primary/policy.h"
 #include "primary/refusals.h"
 #include "primary/sides.h"
 #include "primary/steering.h"
@@ -11,15 +12,15 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-struct cluster;
+struct sharing;
 struct json_t;
-struct umbel_worker;
+struct receiver;
 
 struct parked;
 TAILQ_HEAD(parked_list, parked); /* chooser.h */
 
 struct subscription {
-	struct umbel_worker *worker;
+	struct receiver *receiver;
 	uint64_t handed;
 	uint64_t skipped; /* times it was passed over in the rotation */
 	uint64_t refused; /* connections that it gave back */
@@ -36,16 +37,9 @@ struct pending {
 	uint32_t wanted; /* its word: a worker's id; 0: none */
 };
 
-/* Who has the socket of a share. */
-enum share_form {
-	SHARE_PLAIN, /* the primary, which accepts */
-	SHARE_LENT,  /* every worker has the one socket, and nothing is handed over */
-	SHARE_GROUP, /* each worker has one of its slot's (sides.h); of tcp the primary has a door */
-};
-
 struct share {
 	TAILQ_ENTRY(share) link;
-	struct cluster *cluster;
+	struct sharing *sharing;
 	struct listener listener;
 	uv_timer_t orphan; /* runs while nobody serves it, but a successor is expected */
 	char *key, *key_json;
@@ -79,16 +73,16 @@ struct share {
 };
 
 /* Binds. Takes the key on success; 0 or -errno as listener_open(). */
-int share_open(struct cluster *c, char *key, const struct socket_wish *wish, enum share_form form,
+int share_open(struct sharing *sharing, char *key, const struct socket_wish *wish, enum share_form form,
 	       enum umbel_policy policy, struct json_t *data, struct share **ret);
 int share_listen(struct share *s); /* one that was only bound (wish.is_bound_only). In sides.c. 0 or -errno */
 void share_close(struct share *s); /* pending connections too */
 void share_unref(struct share *s); /* one of its handles is closed */
 bool share_accepts(const struct share *s); /* the primary does */
 
-int share_add(struct share *s, struct umbel_worker *w); /* the last seat; 0 or -ENOMEM */
+int share_add(struct share *s, struct receiver *r); /* the last seat; 0 or -ENOMEM */
 void share_remove(struct share *s, unsigned seat);
-int share_seat_of(const struct share *s, const struct umbel_worker *w); /* -1: none */
+int share_seat_of(const struct share *s, const struct receiver *r); /* -1: none */
 
 /* Nobody serves it, but a successor is expected: the kernel queues what comes, for a while. */
 void share_wait_for_successor(struct share *s, unsigned ms);

@@ -1,10 +1,9 @@
 #include "primary/sides.h"
 
 #include "base/fd.h"
-#include "primary/cluster.h"
-#include "primary/slot.h"
+#include "primary/sharing.h"
 #include "primary/steering.h"
-#include "primary/worker.h"
+#include "primary/receiver.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -95,7 +94,7 @@ static void side_init(struct share *s, struct side *side, int slot)
 {
 	side->share = s;
 	side->slot = slot;
-	uv_timer_init(&s->cluster->loop, &side->timer);
+	uv_timer_init(s->sharing->loop, &side->timer);
 	side->timer.data = side;
 	side->open_handles = 2;
 	s->open_handles++;
@@ -108,7 +107,7 @@ static int side_new(struct share *s, int slot, struct side **ret)
 	int fd = -1, err = side ? open_socket(s, side, &fd) : -ENOMEM;
 
 	if (!err) {
-		err = listener_adopt(&side->listener, &s->cluster->loop, fd, is_udp(s) ? NULL : on_ready,
+		err = listener_adopt(&side->listener, s->sharing->loop, fd, is_udp(s) ? NULL : on_ready,
 				     is_udp(s) ? NULL : on_shut);
 		if (err) {
 			shutdown(fd, SHUT_RDWR);
@@ -126,18 +125,18 @@ static int side_new(struct share *s, int slot, struct side **ret)
 	return 0;
 }
 
-int sides_adopt(struct share *s, const struct umbel_worker *w, int fd, struct side **ret)
+int sides_adopt(struct share *s, const struct receiver *r, int fd, struct side **ret)
 {
 	struct side *side = calloc(1, sizeof(*side));
-	int err = side ? listener_adopt(&side->listener, &s->cluster->loop, fd, NULL, NULL) : -ENOMEM;
+	int err = side ? listener_adopt(&side->listener, s->sharing->loop, fd, NULL, NULL) : -ENOMEM;
 
 	if (err) {
 		free(side);
 		return err;
 	}
 	side->is_program = side->is_read_alone = true;
-	side->owner = w->id;
-	side_init(s, side, w->slot->number);
+	side->owner = r->id;
+	side_init(s, side, r->slot);
 	*ret = side;
 	return 0;
 }
@@ -232,16 +231,16 @@ void sides_drop(int fd)
 			break;
 }
 
-int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret)
+int sides_take(struct share *s, const struct receiver *r, bool accepts, struct side **ret)
 {
-	struct side *side = sides_find(s, w);
+	struct side *side = sides_find(s, r);
 	int err = 0;
 
 	sides_check_order(s);
 	if (!side)
-		side = find_free(s, w->slot->number);
+		side = find_free(s, r->slot);
 	if (!side)
-		err = side_new(s, w->slot->number, &side);
+		err = side_new(s, r->slot, &side);
 	if (err)
 		return err;
 	sides_check_order(s);
@@ -250,7 +249,7 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	if (side->is_program)
 		fd_set_nonblocking(side->listener.fd, true);
 	side->is_stale = side->was_left = side->is_program = side->is_offered = false;
-	side->owner = w->id;
+	side->owner = r->id;
 	side->is_read_alone = accepts || is_udp(s);
 	side->times_shut = 0;
 	retire_cancel(side);
@@ -259,12 +258,12 @@ int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, stru
 	return 0;
 }
 
-struct side *sides_find(const struct share *s, const struct umbel_worker *w)
+struct side *sides_find(const struct share *s, const struct receiver *r)
 {
 	struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->owner == w->id)
+		if (side->owner == r->id)
 			return side;
 	return NULL;
 }
@@ -276,12 +275,12 @@ struct side *sides_find_left(const struct share *s, int slot)
 	return side && side->is_program && (!side->was_left || is_udp(s)) ? side : NULL;
 }
 
-void sides_give(struct side *side, const struct umbel_worker *w)
+void sides_give(struct side *side, const struct receiver *r)
 {
 	if (side->is_stale)
 		sides_drop(side->listener.fd);
 	side->is_stale = side->was_left = false;
-	side->owner = w->id;
+	side->owner = r->id;
 	side->times_shut = 0;
 	retire_cancel(side);
 	steering_update(side->share);
@@ -292,7 +291,7 @@ void sides_give_back(struct side *side)
 	struct share *s = side->share;
 
 	side->owner = 0;
-	side->released = ++s->cluster->sharing.releases;
+	side->released = ++s->sharing->releases;
 	if (!side->listens)
 		sides_remove(side);
 	else if (side->is_read_alone && !is_udp(s) && !side->retires_ms)
@@ -309,33 +308,33 @@ bool sides_have_workers(const struct share *s)
 	return false;
 }
 
-bool sides_has_listening(const struct share *s, const struct umbel_worker *w)
+bool sides_has_listening(const struct share *s, const struct receiver *r)
 {
 	const struct side *side;
 
 	TAILQ_FOREACH (side, &s->sides.list, link)
-		if (side->owner == w->id && side->listens)
+		if (side->owner == r->id && side->listens)
 			return true;
 	return false;
 }
 
-void sides_release(struct share *s, const struct umbel_worker *w)
+void sides_release(struct share *s, const struct receiver *r)
 {
 	struct side *side, *next;
 
 	for (side = TAILQ_FIRST(&s->sides.list); side; side = next) {
 		next = TAILQ_NEXT(side, link);
-		if (side->owner != w->id)
+		if (side->owner != r->id)
 			continue;
-		side->is_stale = is_udp(s) && w->asked;
-		side->was_left = w->asked;
+		side->is_stale = is_udp(s) && r->asked;
+		side->was_left = r->asked;
 		sides_give_back(side);
 	}
 }
 
-void sides_retire_alone(struct share *s, const struct umbel_worker *w)
+void sides_retire_alone(struct share *s, const struct receiver *r)
 {
-	struct side *side = sides_find(s, w);
+	struct side *side = sides_find(s, r);
 
 	if (side && side->is_read_alone && !side->is_program && !is_udp(s))
 		retire_begin(side);
@@ -344,19 +343,16 @@ void sides_retire_alone(struct share *s, const struct umbel_worker *w)
 /* A slot keeps one beside its worker's: the next successor's. */
 void sides_trim(struct share *s)
 {
-	struct cluster *c = s->cluster;
 	struct side *side, *other;
 
 	if (is_udp(s))
 		return; /* there is no shutdown(2) for it, so it could not leave the group at a known time */
 	TAILQ_FOREACH (side, &s->sides.list, link) {
-		const struct slot *slot;
 		bool wanted;
 
 		if (side->owner || side->retires_ms)
 			continue; /* a spare's is nobody else's: it has no slot yet */
-		slot = c->slots[side->slot - 1];
-		wanted = slot_is_wanted(slot) || slot->worker;
+		wanted = sharing_wants_slot(s->sharing, side->slot);
 		for (other = TAILQ_NEXT(side, link); wanted && other; other = TAILQ_NEXT(other, link))
 			wanted = other->slot != side->slot || other->owner || other->retires_ms;
 		if (!wanted)

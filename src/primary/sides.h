@@ -15,7 +15,7 @@
 #include <sys/queue.h>
 
 struct share;
-struct umbel_worker;
+struct receiver;
 
 struct side {
 	TAILQ_ENTRY(side) link;
@@ -63,23 +63,23 @@ int sides_open(struct share *s);
 void sides_close(struct share *s); /* with the share */
 
 /* The worker's: the one it has, one that its slot has left, or a new one. 0 or -errno. */
-int sides_take(struct share *s, const struct umbel_worker *w, bool accepts, struct side **ret);
+int sides_take(struct share *s, const struct receiver *r, bool accepts, struct side **ret);
 
 /* A program's own socket (or one in its place), bound to the share's address, is the worker's; it joins the group
  * with sides_listen(). Taken. 0 or -ENOMEM. */
-int sides_adopt(struct share *s, const struct umbel_worker *w, int fd, struct side **ret);
+int sides_adopt(struct share *s, const struct receiver *r, int fd, struct side **ret);
 int sides_listen(struct side *side);         /* the door too, when it is the first. 0 or -errno */
 struct side *sides_find_left(const struct share *s, int slot); /* by a worker that died: its successor's; or NULL */
-void sides_give(struct side *side, const struct umbel_worker *w);
+void sides_give(struct side *side, const struct receiver *r);
 void sides_give_back(struct side *side);      /* its worker has it no more */
 bool sides_have_workers(const struct share *s); /* a worker has a program's own, which listens */
 
-struct side *sides_find(const struct share *s, const struct umbel_worker *w); /* NULL: it has none */
-bool sides_has_listening(const struct share *s, const struct umbel_worker *w); /* it has one that listens */
-void sides_release(struct share *s, const struct umbel_worker *w); /* it is dead */
+struct side *sides_find(const struct share *s, const struct receiver *r); /* NULL: it has none */
+bool sides_has_listening(const struct share *s, const struct receiver *r); /* it has one that listens */
+void sides_release(struct share *s, const struct receiver *r); /* it is dead */
 
 /* It is to leave: what only it can take it takes first, then that side is gone. */
-void sides_retire_alone(struct share *s, const struct umbel_worker *w);
+void sides_retire_alone(struct share *s, const struct receiver *r);
 void sides_trim(struct share *s); /* those that no slot needs any more retire */
 
 void sides_drop(int fd); /* the datagrams that are there */

@@ -246,7 +246,7 @@ int slot_replace(struct slot *slot, struct generation *g)
 		err = start(slot, g, &w);
 		if (err)
 			return err;
-		w->takes = false;
+		w->receiver.takes = false;
 		slot->next = w;
 		happens(slot, SLOT_REPLACE);
 		break;
@@ -349,7 +349,7 @@ static void successor_leaves(struct umbel_worker *w)
 /* Somebody has to serve meanwhile. One at a time: who leaves again and again must not fill the machine. */
 void slot_worker_leaves(struct umbel_worker *w)
 {
-	const struct death d = {.code = 0, .signal = -1, .left = w->handed > 0, .was_ready = true,
+	const struct death d = {.code = 0, .signal = -1, .left = w->receiver.handed > 0, .was_ready = true,
 				.ready_ms = (int64_t)(worker_now_ms() - w->ready_ms)};
 	struct slot *slot = w->slot;
 

@@ -44,7 +44,7 @@ static unsigned wanted(const struct cluster *c)
 /* It is neither asked to end nor dead. */
 static bool is_usable(const struct umbel_worker *w, const struct generation *g)
 {
-	return w->is_spare && w->generation == g && !w->asked &&
+	return w->is_spare && w->generation == g && !w->receiver.asked &&
 	       (w->state == UMBEL_STATE_HELD || w->state == UMBEL_STATE_STARTING);
 }
 
@@ -60,7 +60,7 @@ static unsigned count_usable(const struct cluster *c, bool booting)
 
 void spares_end(struct umbel_worker *w)
 {
-	w->asked = w->asked_by_us = true;
+	w->receiver.asked = w->asked_by_us = true;
 	worker_happens(w, WORKER_END);
 }
 
@@ -214,6 +214,7 @@ struct umbel_worker *spares_take(struct slot *slot)
 	c->spares.ends = 0; /* it was of use */
 	best->is_spare = false;
 	best->slot = slot;
+	best->receiver.slot = slot->number;
 	arm(c);
 	return best;
 }
@@ -222,7 +223,7 @@ void spares_release(struct umbel_worker *w)
 {
 	struct cluster *c = w->cluster;
 
-	cluster_note(c, w->slot->number, "spare", "pid %d steps in%s", (int)w->pid,
+	cluster_note(c, w->slot->number, "spare", "pid %d steps in%s", (int)w->receiver.pid,
 		     w->state == UMBEL_STATE_HELD ? "" : ", it is still booting");
 	worker_happens(w, WORKER_RELEASE);
 	pidfd_send_signal(w->pidfd, SIGCONT, NULL, 0); /* it may have been stopped all that time */
@@ -240,9 +241,9 @@ void spares_worker_held(struct umbel_worker *w)
 {
 	w->held_ms = worker_now_ms();
 	worker_no_deadline(w, DEADLINE_READY);
-	cluster_note(w->cluster, 0, "spare", "pid %d is held", (int)w->pid);
-	if (w->has_preload)
-		dialogue_send(w, NODE_WARM_TEXT, strlen(NODE_WARM_TEXT), -1, 0);
+	cluster_note(w->cluster, 0, "spare", "pid %d is held", (int)w->receiver.pid);
+	if (w->receiver.has_preload)
+		receiver_send(&w->receiver, NODE_WARM_TEXT, strlen(NODE_WARM_TEXT), -1, 0);
 	spares_update(w->cluster);
 }
 
@@ -250,7 +251,7 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 {
 	const char *name = d->signal >= 0 ? sigabbrev_np(d->signal) : NULL;
 
-	if (w->asked)
+	if (w->receiver.asked)
 		snprintf(out, size, "said that it leaves");
 	else if (d->has_no_program)
 		snprintf(out, size, "could not be started: %s: %s", w->exec_step, strerror(w->exec_error));
@@ -274,8 +275,8 @@ void spares_worker_dead(struct umbel_worker *w, const struct death *d)
 		s->ends++;
 		put_off(c);
 		describe(w, d, how, sizeof(how));
-		cluster_note(c, 0, "spare", "pid %d %s; the next one is started in %.1f s", (int)w->pid, how,
-			     (double)(s->due_ms - uv_now(&c->loop)) / 1000);
+		cluster_note(c, 0, "spare", "pid %d %s; the next one is started in %.1f s", (int)w->receiver.pid,
+			     how, (double)(s->due_ms - uv_now(&c->loop)) / 1000);
 	}
 	spares_update(c);
 }
@@ -287,7 +288,7 @@ void spares_check_limits(struct cluster *c)
 
 	TAILQ_FOREACH (w, &c->workers, link)
 		if (w->is_spare && w->state == UMBEL_STATE_HELD && limits_is_over(w, why, sizeof(why))) {
-			cluster_note(c, 0, "spare", "pid %d is replaced: %s", (int)w->pid, why);
+			cluster_note(c, 0, "spare", "pid %d is replaced: %s", (int)w->receiver.pid, why);
 			spares_end(w);
 		}
 }

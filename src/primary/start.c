@@ -212,10 +212,10 @@ static int build_environment(struct start *start)
 	ports[0] = port[0] ? port : NULL;
 	name_sockets(&start->activation, sockets);
 	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->slot->number);
-	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->id);
+	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->receiver.id);
 	snprintf(number, sizeof(number), "UMBEL_GENERATION=%u", g->number);
 	snprintf(instance, sizeof(instance), "NODE_APP_INSTANCE=%d", w->slot->number - 1);
-	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->id);
+	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->receiver.id);
 	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu", settings->max_message);
 	snprintf(grace, sizeof(grace), "UMBEL_GRACE_MS=%u", settings->grace_ms);
 	snprintf(channel, sizeof(channel), "%s=%d", w->kind == KIND_NODE ? "NODE_CHANNEL_FD" : "UMBEL_CHANNEL",
@@ -334,7 +334,7 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 		    .nofile = w->cluster->nofile,
 		};
 		memcpy(spawn.fds, s->theirs, sizeof(spawn.fds));
-		err = spawn_process(&spawn, &w->pid, &w->pidfd);
+		err = spawn_process(&spawn, &w->receiver.pid, &w->pidfd);
 	}
 	close_descriptors(s, err);
 	if (!err && settings->ready_command)
@@ -354,18 +354,19 @@ static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, 
 		return NULL;
 	w->cluster = c;
 	w->slot = slot;
+	receiver_init(&w->receiver, &c->sharing, w);
+	w->receiver.slot = slot->number;
 	w->is_spare = w->lacks_slot = slot->number == 0;
-	w->id = c->last_id + 1;
+	w->receiver.id = c->last_id + 1;
 	w->kind = kind;
-	w->takes = !ready_is_withheld(&c->settings);
-	w->connected = kind != KIND_NONE;
+	w->receiver.takes = !ready_is_withheld(&c->settings);
+	w->receiver.connected = kind != KIND_NONE;
 	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
 	w->started_ms = worker_now_ms();
 	w->chance = cluster_chance(c);
-	w->pidfd = w->lane = w->lane_far = w->notify.fd = -1;
+	w->pidfd = w->notify.fd = -1;
 	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
 		w->stdio[i] = -1;
-	TAILQ_INIT(&w->handoffs);
 	accounts_init(&w->accounts);
 	w->generation = generation_ref(g);
 	return w;
@@ -410,7 +411,7 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 	c->last_id++;
 	worker_attach(s.w, ends[0]);
 	if (s.notify_error)
-		cluster_note(c, slot->number, "notify", "pid %d has no NOTIFY_SOCKET: %s", (int)s.w->pid,
+		cluster_note(c, slot->number, "notify", "pid %d has no NOTIFY_SOCKET: %s", (int)s.w->receiver.pid,
 			     strerror(-s.notify_error));
 	*ret = s.w;
 	return 0;

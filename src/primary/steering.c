@@ -1,11 +1,10 @@
 #include "primary/steering.h"
 
 #include "net/steer.h"
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/policy.h"
-#include "primary/probe.h"
 #include "primary/share.h"
-#include "primary/worker.h"
+#include "primary/receiver.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +32,7 @@ struct takers {
 static const struct subscription *seat_of(const struct share *s, uint32_t id)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
-		if (s->seats[i].worker->id == id)
+		if (s->seats[i].receiver->id == id)
 			return &s->seats[i];
 	return NULL;
 }
@@ -45,16 +44,16 @@ static bool is_there(const struct share *s, const struct side *side)
 
 static void find_probes(const struct share *s, struct takers *t)
 {
-	const struct umbel_worker *w;
+	const struct receiver *r;
 	const struct side *side;
 
-	TAILQ_FOREACH (w, &s->cluster->workers, link) { /* it may have a socket, and no seat yet */
-		if (!probe_port(w))
+	TAILQ_FOREACH (r, &s->sharing->receivers, link) { /* it may have a socket, and no seat yet */
+		if (!r->probe_port)
 			continue;
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (side->owner == w->id && is_there(s, side) && t->probe_count < STEER_PROBES_MOST)
+			if (side->owner == r->id && is_there(s, side) && t->probe_count < STEER_PROBES_MOST)
 				t->probes[t->probe_count++] =
-				    (struct steer_probe){probe_port(w), side->member.index};
+				    (struct steer_probe){r->probe_port, side->member.index};
 	}
 }
 
@@ -74,7 +73,7 @@ static bool may_take(const struct share *s, const struct side *side)
 	if (!is_there(s, side) || side->slot > BUCKETS_SLOTS)
 		return false;
 	seat = seat_of(s, side->owner);
-	return seat && seat->worker->takes;
+	return seat && seat->receiver->takes;
 }
 
 static void find_newest(struct share *s, struct takers *t)
@@ -82,10 +81,10 @@ static void find_newest(struct share *s, struct takers *t)
 	const struct side *side;
 
 	for (unsigned i = 0; i < s->seat_count; i++) {
-		const struct umbel_worker *w = s->seats[i].worker;
-		int slot = w->slot->number;
+		const struct receiver *r = s->seats[i].receiver;
+		int slot = r->slot;
 
-		if (!w->takes || slot < 1 || slot > BUCKETS_SLOTS)
+		if (!r->takes || slot < 1 || slot > BUCKETS_SLOTS)
 			continue;
 		t->serving += !t->serves[slot];
 		t->serves[slot] = true;
@@ -124,16 +123,14 @@ static void find_takers(struct share *s, struct takers *t)
 static int find_homes(struct share *s)
 {
 	struct steering *st = &s->steering;
-	const struct cluster *c = s->cluster;
-	unsigned slots = 0;
+	unsigned slots = BUCKETS_SLOTS;
 
 	if (!st->homes)
 		st->homes = calloc(1, sizeof(*st->homes));
 	if (!st->homes)
 		return -ENOMEM;
-	for (int i = 0; i < c->slot_count && i < BUCKETS_SLOTS; i++)
-		if (slot_is_wanted(c->slots[i]))
-			slots = (unsigned)i + 1;
+	while (slots > 0 && !sharing_wants_slot(s->sharing, (int)slots))
+		slots--;
 	if (st->homes->slots != slots)
 		buckets_make(st->homes, slots);
 	return 0;
@@ -195,7 +192,7 @@ static int plan_and_attach(struct share *s, const struct takers *t)
 	int err = 0;
 
 	if (t->serving == 0 && (udp || s->accept_alone) && s->steering.length && !s->steering.is_wrong &&
-	    cluster_expects_workers(s->cluster)) /* where it went before it waits for a successor, who can take it */
+	    sharing_expects_workers(s->sharing)) /* where it went before it waits for a successor, who can take it */
 		return t->probe_count || s->steering.prefix ? attach(s, NULL, t) : 0;
 	if (t->serving > 0 && s->policy == UMBEL_STICKY) { /* for what the primary hands over, too */
 		err = plan_sticky(s, t, buckets);
@@ -230,14 +227,14 @@ void steering_update(struct share *s)
 	if (!err)
 		mark(s, &t);
 	if (err && !s->steering.failed)
-		cluster_note(s->cluster, 0, "steering", "%s: the kernel does not take the program that steers its "
-			     "connections: %s", s->address, strerror(-err));
+		events_add_note(s->sharing->events, 0, "steering", "%s: the kernel does not take the program that "
+				"steers its connections: %s", s->address, strerror(-err));
 	s->steering.failed = err;
 }
 
 void steering_doubt(struct share *s)
 {
-	uint64_t now = uv_now(&s->cluster->loop);
+	uint64_t now = uv_now(s->sharing->loop);
 
 	if (s->sides.group.count == 0 || now - s->steering.doubted_ms < DOUBT_MS)
 		return;
@@ -246,11 +243,11 @@ void steering_doubt(struct share *s)
 	steering_update(s);
 }
 
-void steering_update_all(struct cluster *c)
+void steering_update_all(struct sharing *sharing)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &sharing->shares, link)
 		steering_update(s);
 }
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct cluster;
+struct sharing;
 struct share;
 struct sock_filter;
 
@@ -28,7 +28,7 @@ void steering_update(struct share *s);           /* nothing to do for a share wi
 /* Something arrived where nobody is steered to. Just after a change that may be; else somebody has detached the
  * program (SO_LOCK_FILTER does not prevent it): it is attached anew. */
 void steering_doubt(struct share *s);
-void steering_update_all(struct cluster *c);
+void steering_update_all(struct sharing *sharing);
 void steering_finish(struct steering *st);
 
 #endif

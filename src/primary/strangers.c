@@ -1,6 +1,6 @@
 #include "primary/strangers.h"
 
-#include "primary/cluster.h"
+#include "primary/sharing.h"
 #include "primary/share.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ struct stranger {
 /* Inodes of all who listen there. NULL: the kernel does not tell, or there is no memory. */
 static uint32_t *list_members(const struct share *s, unsigned *ret_count)
 {
-	struct diag *d = s->cluster->sharing.diag;
+	struct diag *d = s->sharing->diag;
 	uint32_t *inodes = d ? malloc(MOST * sizeof(*inodes)) : NULL;
 	int n = inodes ? diag_members(d, s->listener.fd, inodes, MOST) : -1;
 
@@ -101,10 +101,11 @@ static void tell(const struct share *s, unsigned before)
 	unsigned now = s->sides.strangers.count;
 
 	if (now > 0 && before == 0)
-		cluster_note(s->cluster, 0, "steering", "%s: another program of this user listens there too, with "
-			     "SO_REUSEPORT; no connections are steered to it", s->address);
+		events_add_note(s->sharing->events, 0, "steering", "%s: another program of this user listens there too, "
+				"with SO_REUSEPORT; no connections are steered to it", s->address);
 	else if (now == 0 && before > 0)
-		cluster_note(s->cluster, 0, "steering", "%s: no other program listens there any more", s->address);
+		events_add_note(s->sharing->events, 0, "steering", "%s: no other program listens there any more",
+				s->address);
 }
 
 static enum strangers_word follow(struct share *s, const uint32_t *inodes, unsigned count)

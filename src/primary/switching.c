@@ -15,7 +15,7 @@ static const struct umbel_worker *deaf_worker(const struct share *s)
 {
 	for (unsigned i = 0; i < s->seat_count; i++)
 		if (s->seats[i].accepts)
-			return s->seats[i].worker;
+			return s->seats[i].receiver->worker;
 	return NULL;
 }
 
@@ -50,10 +50,11 @@ static void apply(struct share *s, enum umbel_policy p)
 {
 	if (s->policy == p)
 		return;
-	cluster_note(s->cluster, 0, "policy", "%s: %s, %s before", s->address, policy_name(p), policy_name(s->policy));
+	events_add_note(s->sharing->events, 0, "policy", "%s: %s, %s before", s->address, policy_name(p),
+			policy_name(s->policy));
 	s->policy = p;
 	for (unsigned i = 0; i < s->seat_count; i++)
-		counting_update(s->seats[i].worker);
+		counting_update(s->seats[i].receiver);
 	steering_update(s);
 }
 
@@ -146,7 +147,7 @@ static int check_chooser(struct cluster *c, const struct share *s)
 		return reason_set(c->reason, -ENOTSUP, "%s: nobody can choose, its workers have the socket", s->address);
 	if (deaf)
 		return reason_set(c->reason, -ENOTSUP, "%s: nobody can choose, worker %u accepts by itself", s->address,
-				  deaf->id);
+				  deaf->receiver.id);
 	return 0;
 }
 
@@ -196,8 +197,8 @@ int cluster_check_slots(struct cluster *c, int wanted)
 
 void cluster_slots_changed(struct cluster *c)
 {
-	sharing_trim(c);
-	steering_update_all(c);
+	sharing_trim(&c->sharing);
+	steering_update_all(&c->sharing);
 	reload_consider(c);
 	spares_update(c);
 }

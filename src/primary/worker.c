@@ -41,7 +41,7 @@ static void unreference(struct umbel_worker *w)
 		return;
 	generation_unref(w->generation);
 	accounts_finish(&w->accounts);
-	scoreboard_unmap(w->board);
+	scoreboard_unmap(w->receiver.board);
 	dialogue_forget(w);
 	free(w->status);
 	free(w);
@@ -76,7 +76,7 @@ enum { LAST_STEPS_MS = 1000, NODE_LAST_STEPS_MS = 300, LAST_READS = 512, CUT_MS 
 /* Its group, and itself: it may have left the group. */
 static void send_signal(const struct umbel_worker *w, int sig)
 {
-	if (kill(-w->pid, sig) < 0 || sig == SIGKILL)
+	if (kill(-w->receiver.pid, sig) < 0 || sig == SIGKILL)
 		pidfd_send_signal(w->pidfd, sig, NULL, 0);
 }
 
@@ -99,7 +99,7 @@ static void take_no_more(struct umbel_worker *w)
 	for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++)
 		w->deadlines[over[i]] = 0;
 	probe_end(w);
-	sharing_leave_all(w->cluster, w);
+	sharing_leave_all(&w->cluster->sharing, &w->receiver);
 	if (!w->deadlines[DEADLINE_GRACE])
 		worker_deadline(w, DEADLINE_GRACE, w->cluster->settings.grace_ms);
 }
@@ -131,15 +131,15 @@ static void action_limit(struct umbel_worker *w)
 
 static void action_drain(struct umbel_worker *w)
 {
-	bool is_deaf = !w->online || !w->connected;
+	bool is_deaf = !w->online || !w->receiver.connected;
 
 	if (is_deaf && calls_have_sockets(w))
 		drain_begin(w); /* this first: it looks at what it serves */
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
-	w->reads_alone = sharing_retire_alone(w->cluster, w);
-	if (w->has_preload) {
-		dialogue_send(w, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
+	w->reads_alone = sharing_retire_alone(&w->cluster->sharing, &w->receiver);
+	if (w->receiver.has_preload) {
+		receiver_send(&w->receiver, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
 	}
 	if (!w->drain)
@@ -150,7 +150,7 @@ static void action_signal(struct umbel_worker *w)
 {
 	drain_end(w);
 	take_no_more(w);
-	if (w->told_disconnect && w->is_libumbel)
+	if (w->told_disconnect && w->receiver.is_libumbel)
 		worker_deadline(w, DEADLINE_SIGNAL, LAST_STEPS_MS);
 	else if (w->told_disconnect && w->kind == KIND_NODE)
 		worker_deadline(w, DEADLINE_SIGNAL, NODE_LAST_STEPS_MS);
@@ -198,29 +198,29 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 void worker_ask(struct umbel_worker *w)
 {
 	/* One that never spoke would not understand, and serves nobody, unless it has sockets. */
-	bool is_deaf = !w->online || !w->connected;
+	bool is_deaf = !w->online || !w->receiver.connected;
 	bool serves = calls_have_sockets(w) && w->state != UMBEL_STATE_STARTING;
 	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !serves);
 
-	w->asked = w->asked_by_us = true;
+	w->receiver.asked = w->asked_by_us = true;
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
 }
 
 void worker_leaves(struct umbel_worker *w)
 {
-	w->asked = true;
+	w->receiver.asked = true;
 	worker_happens(w, WORKER_LEAVES);
-	sharing_leave_all(w->cluster, w);
+	sharing_leave_all(&w->cluster->sharing, &w->receiver);
 }
 
 void worker_set_takes(struct umbel_worker *w, bool takes)
 {
-	if (w->takes != takes) {
-		w->takes = takes;
-		steering_update_all(w->cluster);
+	if (w->receiver.takes != takes) {
+		w->receiver.takes = takes;
+		steering_update_all(&w->cluster->sharing);
 	}
 	if (takes)
-		sharing_resume(w->cluster);
+		sharing_resume(&w->cluster->sharing);
 }
 
 /* ---- deadlines ---- */
@@ -258,7 +258,7 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		break;
 	case DEADLINE_GRACE:
 		cluster_note(w->cluster, w->slot->number, "kill", "pid %d did not leave within its grace: "
-			     "SIGKILL", (int)w->pid);
+			     "SIGKILL", (int)w->receiver.pid);
 		worker_happens(w, WORKER_OVERDUE);
 		break;
 	case DEADLINE_SOCKETS:
@@ -266,9 +266,6 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		break;
 	case DEADLINE_OFFER:
 		activation_look(w);
-		break;
-	case DEADLINE_ROOM:
-		sharing_resume(w->cluster);
 		break;
 	case DEADLINE_AGE:
 	case DEADLINES:
@@ -328,16 +325,16 @@ static bool is_silent(const struct umbel_worker *w)
 /* The channel is over, the process perhaps not. */
 void worker_part(struct umbel_worker *w)
 {
-	if (!channel_is_open(&w->channel))
+	if (!channel_is_open(&w->receiver.channel))
 		return;
 	uv_close((uv_handle_t *)&w->channel_poll, on_handle_closed);
-	channel_close(&w->channel);
-	if (w->connected && is_silent(w)) {
-		w->connected = false; /* it closes what it does not know; its sockets are its own */
-	} else if (w->connected) {
-		w->connected = false;
-		sharing_leave_all(w->cluster, w);
-		handoff_give_back_all(w);
+	channel_close(&w->receiver.channel);
+	if (w->receiver.connected && is_silent(w)) {
+		w->receiver.connected = false; /* it closes what it does not know; its sockets are its own */
+	} else if (w->receiver.connected) {
+		w->receiver.connected = false;
+		sharing_leave_all(&w->cluster->sharing, &w->receiver);
+		handoff_give_back_all(&w->receiver);
 		events_add(w->cluster->events, UMBEL_DISCONNECT, w, "", 0);
 	}
 	if (!w->online || w->state == UMBEL_STATE_DEAD)
@@ -353,7 +350,7 @@ void worker_part(struct umbel_worker *w)
 void worker_tell_failed(struct umbel_worker *w, int error, const char *why)
 {
 	if (w->is_spare)
-		cluster_note(w->cluster, 0, "spare", "pid %d: %s", (int)w->pid, why);
+		cluster_note(w->cluster, 0, "spare", "pid %d: %s", (int)w->receiver.pid, why);
 	else
 		events_add_failed(w->cluster->events, w, error, why);
 }
@@ -362,8 +359,8 @@ void worker_tell_failed(struct umbel_worker *w, int error, const char *why)
 static void read_the_rest(struct umbel_worker *w)
 {
 	/* Bounded: a grandchild may hold its end and go on writing. The socket holds fewer messages. */
-	for (int i = 0; i < LAST_READS && channel_is_open(&w->channel); i++)
-		if (channel_read(&w->channel) <= 0 || dialogue_read_lines(w) < 0)
+	for (int i = 0; i < LAST_READS && channel_is_open(&w->receiver.channel); i++)
+		if (channel_read(&w->receiver.channel) <= 0 || dialogue_read_lines(w) < 0)
 			break;
 	notify_read(w);
 	worker_part(w);
@@ -374,18 +371,16 @@ static void finish(struct umbel_worker *w)
 	struct queued_event *e;
 
 	TAILQ_REMOVE(&w->cluster->workers, w, link);
-	if (w->dirty)
-		TAILQ_REMOVE(&w->cluster->dirty, w, dirty_link);
-	w->dirty = false;
+	receiver_leave(&w->receiver);
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
 	notify_close(w);
 	intercept_end(w);
-	sharing_leave_all(w->cluster, w);
-	sharing_release(w->cluster, w);
-	scoreboard_unmap(w->board);
-	w->board = NULL;
+	sharing_leave_all(&w->cluster->sharing, &w->receiver);
+	sharing_release(&w->cluster->sharing, &w->receiver);
+	scoreboard_unmap(w->receiver.board);
+	w->receiver.board = NULL;
 	e = events_add(w->cluster->events, UMBEL_GONE, w, "", 0);
 	if (e)
 		e->told = on_gone_told;
@@ -395,7 +390,7 @@ static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 {
 	info->si_pid = 0;
 	if (waitid(P_PIDFD, (id_t)w->pidfd, info, WEXITED | flags) == 0)
-		return info->si_pid == w->pid;
+		return info->si_pid == w->receiver.pid;
 	/* Reaped by somebody else in this process, or SIGCHLD is ignored: how it ended is lost. */
 	info->si_code = 0;
 	return errno == ECHILD;
@@ -412,16 +407,16 @@ static void on_death(uv_poll_t *poll, int status, int events)
 		return;
 	/* Its group goes with it, while its number is still taken: what a launcher leaves behind would
 	 * serve on beside the successor. */
-	kill(-w->pid, SIGKILL);
+	kill(-w->receiver.pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
 	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
-	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->asked && calls_have_sockets(w))
+	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->receiver.asked && calls_have_sockets(w))
 		w->went_away = leftover_end(w) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);
 	death_tell(w, &info, &d);
 	finish(w);
-	sharing_resume(c); /* before a successor is forked, which would hold copies for a moment */
+	sharing_resume(&c->sharing); /* before a successor is forked, which would hold copies for a moment */
 	slot_worker_dead(w, &d);
 }
 
@@ -442,7 +437,7 @@ void worker_attach(struct umbel_worker *w, int channel)
 {
 	struct cluster *c = w->cluster;
 
-	channel_open(&w->channel, channel, c->settings.max_message, c->settings.max_queue);
+	channel_open(&w->receiver.channel, channel, c->settings.max_message, c->settings.max_queue);
 	uv_poll_init(&c->loop, &w->channel_poll, channel);
 	uv_poll_init(&c->loop, &w->death, w->pidfd);
 	uv_timer_init(&c->loop, &w->timer);
@@ -452,6 +447,7 @@ void worker_attach(struct umbel_worker *w, int channel)
 	uv_poll_start(&w->death, UV_READABLE, on_death);
 	intercept_begin(w);
 	TAILQ_INSERT_TAIL(&c->workers, w, link);
+	receiver_join(&w->receiver);
 	events_add(c->events, UMBEL_FORK, w, "", 0);
 	activation_begin(w);
 }

@@ -1,26 +1,21 @@
 /* worker: one process of the program, from fork (start.c) to death (worker.c), and how it is asked to
- * leave. What it may be and when: life.h. What it says and is told: dialogue.h. What it is handed:
- * handoff.h. Who follows it: slot.h. */
+ * leave. What it may be and when: life.h. What it says and is told: dialogue.h. What its addresses see
+ * of it: receiver.h. Who follows it: slot.h. */
 #ifndef UMBEL_PRIMARY_WORKER_H
 #define UMBEL_PRIMARY_WORKER_H
 
-#include "net/least.h"
 #include "primary/cluster.h"
 #include "primary/life.h"
 #include "primary/notify.h"
+#include "primary/receiver.h"
 #include "primary/told.h"
 #include "program/kind.h"
 #include "umbel.h"
 #include "wire/accounts.h"
-#include "wire/channel.h"
-#include "wire/lane.h"
-#include "wire/scoreboard.h"
 
-struct handoff;
 struct generation;
 struct intercept;
 struct drain;
-TAILQ_HEAD(handoffs, handoff);
 
 /* What is to happen to it at a certain time, unless something else comes first. */
 enum worker_deadline {
@@ -35,27 +30,7 @@ enum worker_deadline {
 	DEADLINE_SOCKETS, /* it is looked whether sockets that it sent are closed */
 	DEADLINE_AGE, /* it is to be recycled */
 	DEADLINE_OFFER, /* it is looked whether it has taken what it was offered */
-	DEADLINE_ROOM, /* it is looked whether it may have more connections again */
 	DEADLINES
-};
-
-/* How fast it is, for UMBEL_LEAST: looked at now and then. */
-struct pace {
-	uint64_t sampled_ms;     /* of uv_now(); 0: never */
-	uint64_t mean_us;        /* of those who say: time one connection took; 0: unknown */
-	struct least_sample sum; /* the same: as last seen */
-	uint64_t grew_ms;        /* the same: when it was seen that some were finished */
-	uint64_t ticks, cpu;     /* others: as last seen; of the last second */
-};
-
-/* What a Node worker says of connections that it was handed since it counts (counting.h). */
-struct counting {
-	bool asked;
-	bool known;     /* it does */
-	unsigned open;  /* it has answered `accepted`, and not said that they are over */
-	uint64_t since_us; /* it has some, of uv_hrtime(); 0: it has none */
-	struct least_sample sum; /* service_us: how long it had some, until since_us */
-	bool is_whole; /* it was asked before it had any connection */
 };
 
 /* What a spare has asked for, and is answered when it has a slot. */
@@ -66,21 +41,17 @@ struct held {
 };
 
 struct umbel_worker {
-	TAILQ_ENTRY(umbel_worker) link, dirty_link;
+	TAILQ_ENTRY(umbel_worker) link;
+	struct receiver receiver; /* what its addresses see of it */
 	struct cluster *cluster;
 	struct slot *slot;
 	struct generation *generation;
-	uint32_t id;
-	pid_t pid;
 	int pidfd;
 	enum umbel_state state; /* changed by worker_happens() alone */
 	enum kind kind;
 	unsigned offered;     /* sockets that it found at its start, and has not declined (activation.h) */
 	const char *kind_why; /* a constant: why this one */
 	uint64_t offered_inode; /* of the first of them */
-	bool takes;           /* may be given connections: no successor that has to prove itself, no
-			       * predecessor of one on trial */
-	bool asked;           /* it, we or the user said: leave */
 	bool asked_by_us;
 	bool is_spare;        /* it has no slot yet (w->slot is a waiting place): spares.h */
 	bool lacks_slot;      /* it was one when it was started: nobody has told it its slot */
@@ -92,21 +63,15 @@ struct umbel_worker {
 	bool waits_to_be_ready; /* it said that listening is not enough */
 	bool was_ready, soaked;
 	bool went_away;       /* its end was that it went into the background */
-	bool connected;       /* its end of the channel is open */
 	bool is_other_user;   /* settings.uid */
-	bool is_libumbel;     /* it said so */
-	bool has_preload;     /* it said so: Node, and understands NODE_UMBEL_DRAIN */
 	bool told_disconnect; /* act:disconnect is sent */
-	bool wants_writable;  /* umbel_send() said -EAGAIN */
-	bool dirty, watches_output;
+	bool watches_output;
 	bool reads_alone; /* it drains, and only it can take what is in some of its sockets */
-	bool noted_loss;        /* it has lost connections, for want of descriptors */
 	int node_major;       /* what its preload said; 0: unknown */
 	int exec_error;       /* of the child; 0: there is a program */
 	const char *exec_step; /* that failed; NULL */
 	uint64_t started_ms, held_ms, ready_ms, drains_ms; /* of uv_hrtime() */
 	uint32_t chance;      /* any number: spreads its limits */
-	uint32_t seq;
 	void *data;
 	int stdio[UMBEL_STDIO_MAX]; /* our ends of pipes; -1 */
 	int inspect_port; /* of its debugger; 0: none of ours */
@@ -120,23 +85,10 @@ struct umbel_worker {
 	uv_timer_t timer;
 	uint64_t deadlines[DEADLINES]; /* of uv_now(); 0: none */
 	unsigned references; /* open handles, and the GONE that was not told */
-	struct channel channel;
 
-	struct handoffs handoffs;
 	struct accounts accounts;
-	int unanswered; /* connections among them */
-	unsigned unacked_messages; /* of the user, with descriptors, among them */
-	uint64_t handed;
-	int lane, lane_far;     /* -1: none; our end, and our copy of the worker's */
-	unsigned lane_credit;   /* connections that surely have room */
-	uint64_t lane_sent;     /* connections */
-	unsigned most_active;   /* connections that it has descriptors for, as it says; 0: it does not say */
-	struct lane_batch lane_out;
-	const struct scoreboard *board; /* NULL: it has none */
 	struct drain *drain;         /* NULL: it does not, or says itself when it is done */
 	struct intercept *intercept; /* NULL: its calls are its own */
-	struct pace pace;
-	struct counting counting;
 	struct held held;
 	struct told told;
 };

@@ -2,6 +2,7 @@
 #include "primary/counting.h"
 
 #include "primary/handoff.h"
+#include "primary/receiver.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,73 +10,73 @@
 
 #include <cmocka.h>
 
-static struct umbel_worker new_worker(void)
+static struct receiver new_receiver(void)
 {
-	return (struct umbel_worker){.lane = -1, .lane_far = -1, .takes = true, .counting = {.asked = true}};
+	return (struct receiver){.lane = -1, .lane_far = -1, .takes = true, .counting = {.asked = true}};
 }
 
-static void accept_some(struct umbel_worker *w, int count)
+static void accept_some(struct receiver *r, int count)
 {
 	for (int i = 0; i < count; i++)
-		counting_accepted(w);
-	counting_look(w);
+		counting_accepted(r);
+	counting_look(r);
 }
 
-static void expect(const struct umbel_worker *w, unsigned active, uint64_t finished)
+static void expect(const struct receiver *r, unsigned active, uint64_t finished)
 {
 	bool known;
 
-	assert_int_equal(handoff_active(w, &known), active);
+	assert_int_equal(handoff_active(r, &known), active);
 	assert_true(known);
-	assert_int_equal(counting_sum(w).finished, finished);
+	assert_int_equal(counting_sum(r).finished, finished);
 }
 
 static void test_it_counts_once_it_has_said_so(void **state)
 {
-	struct umbel_worker w = new_worker();
+	struct receiver r = new_receiver();
 	bool known;
 
 	(void)state;
-	accept_some(&w, 2);
-	assert_int_equal(handoff_active(&w, &known), 0);
+	accept_some(&r, 2);
+	assert_int_equal(handoff_active(&r, &known), 0);
 	assert_false(known);
-	counting_done(&w, 0, 0);
-	expect(&w, 0, 0);
-	accept_some(&w, 3);
-	w.unanswered = 2;
-	expect(&w, 5, 0);
-	counting_done(&w, 1, 2);
-	expect(&w, 4, 1);
-	w.unanswered = 0;
-	counting_done(&w, 2, 0);
-	expect(&w, 0, 3);
+	counting_done(&r, 0, 0);
+	expect(&r, 0, 0);
+	accept_some(&r, 3);
+	r.unanswered = 2;
+	expect(&r, 5, 0);
+	counting_done(&r, 1, 2);
+	expect(&r, 4, 1);
+	r.unanswered = 0;
+	counting_done(&r, 2, 0);
+	expect(&r, 0, 3);
 }
 
 static void test_unasked(void **state)
 {
-	struct umbel_worker w = new_worker();
+	struct receiver r = new_receiver();
 
 	(void)state;
-	w.counting.asked = false;
-	counting_done(&w, 1, 1);
-	assert_false(w.counting.known);
+	r.counting.asked = false;
+	counting_done(&r, 1, 1);
+	assert_false(r.counting.known);
 }
 
 /* Neither more in hand nor more finished than it was handed. */
 static void test_what_cannot_be(void **state)
 {
-	struct umbel_worker w = new_worker();
+	struct receiver r = new_receiver();
 
 	(void)state;
-	counting_done(&w, 7, 7);
-	expect(&w, 0, 0);
-	accept_some(&w, 4);
-	counting_done(&w, INT32_MAX, INT32_MAX);
-	expect(&w, 4, 0);
-	counting_done(&w, INT32_MAX, 1);
-	expect(&w, 1, 3);
-	counting_done(&w, 0, 0); /* accepted, and lost: over, but not served */
-	expect(&w, 0, 3);
+	counting_done(&r, 7, 7);
+	expect(&r, 0, 0);
+	accept_some(&r, 4);
+	counting_done(&r, INT32_MAX, INT32_MAX);
+	expect(&r, 4, 0);
+	counting_done(&r, INT32_MAX, 1);
+	expect(&r, 1, 3);
+	counting_done(&r, 0, 0); /* accepted, and lost: over, but not served */
+	expect(&r, 0, 3);
 }
 
 static void wait_a_little(void)
@@ -87,26 +88,26 @@ static void wait_a_little(void)
 /* Only while it has something in hand. */
 static void test_time(void **state)
 {
-	struct umbel_worker w = new_worker();
+	struct receiver r = new_receiver();
 	uint64_t before;
 
 	(void)state;
-	counting_done(&w, 0, 0);
+	counting_done(&r, 0, 0);
 	wait_a_little();
-	assert_int_equal(counting_sum(&w).service_us, 0);
-	w.unanswered = 1;
-	counting_look(&w);
+	assert_int_equal(counting_sum(&r).service_us, 0);
+	r.unanswered = 1;
+	counting_look(&r);
 	wait_a_little();
-	before = counting_sum(&w).service_us;
+	before = counting_sum(&r).service_us;
 	assert_true(before >= 2000);
-	w.unanswered = 0;
-	accept_some(&w, 1);
+	r.unanswered = 0;
+	accept_some(&r, 1);
 	wait_a_little();
-	counting_done(&w, 1, 0);
-	before = counting_sum(&w).service_us;
+	counting_done(&r, 1, 0);
+	before = counting_sum(&r).service_us;
 	assert_true(before >= 4000);
 	wait_a_little();
-	assert_int_equal(counting_sum(&w).service_us, before);
+	assert_int_equal(counting_sum(&r).service_us, before);
 }
 
 int main(void)
