@@ -3,12 +3,12 @@
 
 #include "base/fd.h"
 #include "facade.h"
-#include "primary/handoff.h"
-#include "primary/policy.h"
 #include "primary/worker.h"
 #include "program/generation.h"
 #include "program/settings.h"
 #include "program/spawn.h"
+#include "share/handoff.h"
+#include "share/policy.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -3,11 +3,11 @@
 #include "base/fd.h"
 #include "primary/cluster.h"
 #include "primary/own.h"
-#include "primary/steering.h"
 #include "primary/worker.h"
 #include "program/generation.h"
 #include "program/named.h"
 #include "program/settings.h"
+#include "share/steering.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -6,8 +6,8 @@
 #define UMBEL_PRIMARY_ACTIVATION_H
 
 #include "base/reason.h"
-#include "primary/share.h"
 #include "program/kind.h"
+#include "share/share.h"
 
 #include <limits.h>
 

@@ -4,10 +4,10 @@
 #include "base/reason.h"
 #include "net/connections.h"
 #include "primary/activation.h"
-#include "primary/closed.h"
 #include "primary/cluster.h"
 #include "primary/own.h"
 #include "primary/worker.h"
+#include "share/closed.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -8,10 +8,10 @@
 #include "base/signals.h"
 #include "net/filter.h"
 #include "primary/reload.h"
-#include "primary/sharing.h"
 #include "primary/slot.h"
 #include "primary/spares.h"
 #include "program/kind.h"
+#include "share/sharing.h"
 #include "umbel.h"
 
 #include <stdatomic.h>

@@ -2,10 +2,10 @@
 
 #include "base/fd.h"
 #include "primary/activation.h"
-#include "primary/counting.h"
-#include "primary/handoff.h"
 #include "primary/query.h"
 #include "primary/ready.h"
+#include "share/counting.h"
+#include "share/handoff.h"
 #include "wire/handle.h"
 #include "wire/node.h"
 

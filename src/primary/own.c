@@ -3,14 +3,14 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "net/connections.h"
-#include "primary/busy.h"
 #include "primary/cluster.h"
-#include "primary/policy.h"
 #include "primary/ready.h"
 #include "primary/worker.h"
 #include "program/admission.h"
 #include "program/named.h"
 #include "program/settings.h"
+#include "share/busy.h"
+#include "share/policy.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -4,7 +4,7 @@
 #define UMBEL_PRIMARY_OWN_H
 
 #include "net/trap.h"
-#include "primary/share.h"
+#include "share/share.h"
 
 #include <sys/socket.h>
 

@@ -2,11 +2,11 @@
 
 #include "base/fd.h"
 #include "primary/cluster.h"
-#include "primary/share.h"
-#include "primary/steering.h"
 #include "primary/worker.h"
 #include "program/settings.h"
 #include "program/spawn.h"
+#include "share/share.h"
+#include "share/steering.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -3,13 +3,13 @@
 #include "base/fd.h"
 #include "primary/activation.h"
 #include "primary/cluster.h"
-#include "primary/counting.h"
 #include "primary/dialogue.h"
-#include "primary/handoff.h"
-#include "primary/policy.h"
 #include "primary/slot.h"
 #include "program/named.h"
 #include "program/settings.h"
+#include "share/counting.h"
+#include "share/handoff.h"
+#include "share/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 #ifndef UMBEL_PRIMARY_QUERY_H
 #define UMBEL_PRIMARY_QUERY_H
 
-#include "primary/share.h"
+#include "share/share.h"
 #include "wire/node.h"
 
 struct cluster;

@@ -2,9 +2,9 @@
 #include "primary/activation.h"
 #include "primary/cluster.h"
 #include "primary/dialogue.h"
-#include "primary/policy.h"
 #include "primary/worker.h"
 #include "program/settings.h"
+#include "share/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>

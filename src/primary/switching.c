@@ -1,9 +1,9 @@
 /* What the user says of policies, and of the slots that they need: cluster.h. */
 #include "primary/cluster.h"
-#include "primary/counting.h"
-#include "primary/policy.h"
 #include "primary/worker.h"
 #include "program/settings.h"
+#include "share/counting.h"
+#include "share/policy.h"
 
 #include <errno.h>
 #include <string.h>

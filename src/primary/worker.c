@@ -7,15 +7,15 @@
 #include "primary/death.h"
 #include "primary/dialogue.h"
 #include "primary/drain.h"
-#include "primary/handoff.h"
 #include "primary/intercept.h"
 #include "primary/leftover.h"
 #include "primary/probe.h"
 #include "primary/ready.h"
 #include "primary/slot.h"
-#include "primary/steering.h"
 #include "program/generation.h"
 #include "program/spawn.h"
+#include "share/handoff.h"
+#include "share/steering.h"
 #include "wire/node.h"
 
 #include <errno.h>

@@ -7,9 +7,9 @@
 #include "primary/cluster.h"
 #include "primary/life.h"
 #include "primary/notify.h"
-#include "primary/receiver.h"
 #include "primary/told.h"
 #include "program/kind.h"
+#include "share/receiver.h"
 #include "umbel.h"
 #include "wire/accounts.h"
 

@@ -1,8 +1,8 @@
 /* What a Node worker says of its connections, and how far it is believed. */
-#include "primary/counting.h"
+#include "share/counting.h"
 
-#include "primary/handoff.h"
-#include "primary/receiver.h"
+#include "share/handoff.h"
+#include "share/receiver.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

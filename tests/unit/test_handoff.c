@@ -1,8 +1,8 @@
 /* What a worker has in hand: from its scoreboard, its lane, and what it has not answered. */
-#include "primary/handoff.h"
+#include "share/handoff.h"
 
 #include "base/fd.h"
-#include "primary/receiver.h"
+#include "share/receiver.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
