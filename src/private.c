@@ -16,14 +16,14 @@
 
 int private_set_share(struct umbel *u, const char *share)
 {
-	return kind_from_name(share, &u->cluster->kind);
+	return kind_from_name(share, &u->cluster->crew.kind);
 }
 
 void private_kind_info(const struct umbel *u, struct umbel_kind_info *ret)
 {
-	const struct umbel_worker *w = TAILQ_LAST(&u->cluster->workers, workers);
+	const struct umbel_worker *w = TAILQ_LAST(&u->cluster->crew.workers, workers);
 
-	ret->share = kind_name(w ? w->kind : u->cluster->kind);
+	ret->share = kind_name(w ? w->kind : u->cluster->crew.kind);
 	ret->why = w ? w->kind_why : "no worker is there";
 }
 
@@ -65,7 +65,7 @@ void private_each_listener(const struct umbel *u, umbel_listener_visit *f, void 
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &u->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &u->cluster->crew.sharing.shares, link) {
 		struct umbel_listener_info info = {
 		    .address = s->address,
 		    .policy = policy_name(s->policy),
@@ -119,7 +119,7 @@ bool private_clients(const struct umbel *u, const struct umbel_listener_info *li
 		     struct umbel_clients_info *ret)
 {
 	const struct share *s = listener->share;
-	struct diag *d = u->cluster->sharing.diag;
+	struct diag *d = u->cluster->crew.sharing.diag;
 	struct diag_clients clients;
 
 	if (!d || s->listener.address.kind != ADDRESS_TCP ||
@@ -137,7 +137,7 @@ static bool accepts_alone(const struct umbel_worker *w)
 	const struct share *s;
 	bool any = false;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->slot->cluster->crew.sharing.shares, link) {
 		int seat = share_seat_of(s, &w->receiver);
 
 		if (seat >= 0 && !s->seats[seat].accepts)

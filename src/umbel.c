@@ -373,7 +373,7 @@ struct umbel_worker *umbel_next(const struct umbel *u, uint32_t after_id)
 	struct umbel_worker *w;
 
 	if (u->cluster)
-		TAILQ_FOREACH (w, &u->cluster->workers, link)
+		TAILQ_FOREACH (w, &u->cluster->crew.workers, link)
 			if (w->receiver.id > after_id)
 				return w;
 	return NULL;

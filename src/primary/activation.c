@@ -1,7 +1,7 @@
 #include "primary/activation.h"
 
 #include "base/fd.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/own.h"
 #include "primary/worker.h"
 #include "program/generation.h"
@@ -52,9 +52,9 @@ int activation_check(const struct umbel_settings *s, enum kind kind, struct reas
 
 static bool wants_offer(const struct umbel_worker *w)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = w->crew->settings;
 
-	if (!s->listen || w->slot->number == 0) /* a spare's slot is not known */
+	if (!s->listen || w->receiver.slot == 0) /* a spare's slot is not known */
 		return false;
 	if (w->kind == KIND_LISTEN_FDS)
 		return true;
@@ -67,16 +67,16 @@ static bool may_be_offered(const struct umbel_worker *w, const struct address *a
 {
 	if (a->kind == ADDRESS_UNIX)
 		return true;
-	return a->port > 0 && (a->kind == ADDRESS_TCP || w->kind == KIND_LISTEN_FDS || w->cluster->settings.share_udp);
+	return a->port > 0 && (a->kind == ADDRESS_TCP || w->kind == KIND_LISTEN_FDS || w->crew->settings->share_udp);
 }
 
 /* ---- its share ---- */
 
-static struct share *find_share(struct cluster *c, const struct address *a)
+static struct share *find_share(struct crew *crew, const struct address *a)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &crew->sharing.shares, link)
 		if (named_is(a, &s->listener.address) && (s->form == SHARE_GROUP || (s->form == SHARE_LENT && s->is_offered)))
 			return s;
 	return NULL;
@@ -84,25 +84,25 @@ static struct share *find_share(struct cluster *c, const struct address *a)
 
 static int open_share(struct umbel_worker *w, const struct address *a, struct share **ret)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	struct socket_wish wish = {.address = *a, .fd = -1, .datagrams = a->kind == ADDRESS_UDP};
 	enum share_form form;
 	char *key, text[ADDRESS_TEXT_MAX];
 	int err;
 
-	named_apply(w->is_other_user, &c->settings, &wish.address);
-	form = sharing_form(&c->sharing, &wish.address, false, false);
+	named_apply(w->is_other_user, crew->settings, &wish.address);
+	form = sharing_form(&crew->sharing, &wish.address, false, false);
 	wish.is_bound_only = form == SHARE_GROUP && a->kind == ADDRESS_TCP;
 	if (asprintf(&key, "offered %s", address_format(a, text, sizeof(text))) < 0)
 		return -ENOMEM;
-	err = sharing_add(&c->sharing, key, &wish, form, own_policy(c, form), json_null(), ret);
+	err = sharing_add(&crew->sharing, key, &wish, form, own_policy(crew, form), json_null(), ret);
 	if (err) {
 		free(key);
 		return err;
 	}
 	(*ret)->is_offered = (*ret)->accept_alone = true;
 	if (w->is_other_user)
-		own_give(*ret, (uid_t)c->settings.uid);
+		own_give(*ret, (uid_t)crew->settings->uid);
 	if (form == SHARE_LENT) /* not again for the next worker: by then it is as the others want it, who share that flag */
 		fd_set_nonblocking((*ret)->listener.fd, false);
 	return 0;
@@ -163,7 +163,7 @@ static bool is_in(const struct activation *a, int fd)
 
 static int offer_address(struct umbel_worker *w, const struct address *address, struct activation *a)
 {
-	struct share *s = find_share(w->cluster, address);
+	struct share *s = find_share(w->crew, address);
 	int fd = -1, err = s ? 0 : open_share(w, address, &s);
 
 	err = err ? err : offer_share(s, w, &fd);
@@ -179,21 +179,22 @@ static int offer_address(struct umbel_worker *w, const struct address *address, 
 /* It goes without, then; said once. */
 static int tell_failure(struct umbel_worker *w, const char *address, const struct address *a, int err)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	bool is_told = w->kind != KIND_LISTEN_FDS && w->generation->told_no_offer;
-	const char *who = is_told ? "" : busy_text(&c->sharing, a, err);
+	const char *who = is_told ? "" : busy_text(&crew->sharing, a, err);
 
 	if (w->kind == KIND_LISTEN_FDS)
-		return reason_set(c->reason, err, "cannot listen on %s: %s%s", address, strerror(-err), who);
+		return reason_set(crew->reason, err, "cannot listen on %s: %s%s", address, strerror(-err), who);
 	if (!is_told)
-		cluster_note(c, 0, "share", "%s cannot be offered (LISTEN_FDS): %s%s", address, strerror(-err), who);
+		events_add_note(crew->events, 0, "share", "%s cannot be offered (LISTEN_FDS): %s%s", address,
+				strerror(-err), who);
 	w->generation->told_no_offer = true;
 	return 0;
 }
 
 int activation_offer(struct umbel_worker *w, struct activation *ret)
 {
-	char *const *listen = w->cluster->settings.listen;
+	char *const *listen = w->crew->settings->listen;
 	struct address address;
 	struct stat st;
 	const char *why;

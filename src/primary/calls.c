@@ -4,7 +4,7 @@
 #include "base/reason.h"
 #include "net/connections.h"
 #include "primary/activation.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/own.h"
 #include "primary/worker.h"
 #include "share/closed.h"
@@ -25,16 +25,16 @@ static void pass(struct calls *x, const struct trap_call *call)
 }
 
 /* Said once for each reason: every worker does the same. */
-static void tell_once(struct cluster *c, unsigned reason, const char *text)
+static void tell_once(struct crew *crew, unsigned reason, const char *text)
 {
-	if (c->told_of_calls & 1u << reason)
+	if (crew->told_of_calls & 1u << reason)
 		return;
-	c->told_of_calls |= (uint8_t)(1u << reason);
-	cluster_note(c, 0, "share", "%s", text);
+	crew->told_of_calls |= (uint8_t)(1u << reason);
+	events_add_note(crew->events, 0, "share", "%s", text);
 }
 
 /* Why a bind(2) could not be looked at; what the kernel will say of it itself is the program's affair. */
-static void tell_unseen(struct cluster *c, int error)
+static void tell_unseen(struct crew *crew, int error)
 {
 	char text[256];
 
@@ -42,13 +42,13 @@ static void tell_unseen(struct cluster *c, int error)
 	case ENOTSUP: case EAFNOSUPPORT: case EINVAL: case EFAULT: case EBADF: case ENOTSOCK: case ENOENT: case ESRCH:
 		return;
 	case EPERM: case EACCES:
-		tell_once(c, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): its "
-			  "bind(2) is left alone");
+		tell_once(crew, 0, "what a program binds cannot be seen (it is not dumpable, or a container forbids it): "
+			  "its bind(2) is left alone");
 		return;
 	default:
 		snprintf(text, sizeof(text), "what a program binds cannot be seen: %s: its bind(2) is left alone",
 			 strerror(-error));
-		tell_once(c, 2, text);
+		tell_once(crew, 2, text);
 	}
 }
 
@@ -60,12 +60,12 @@ static void fail_unseen(struct calls *x, const struct trap_call *call, const cha
 	own_tell_result(x->worker, call->thread, what, NULL, error);
 }
 
-static unsigned count_sockets(struct cluster *c, const struct umbel_worker *w)
+static unsigned count_sockets(struct crew *crew, const struct umbel_worker *w)
 {
 	unsigned count = 0;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+	TAILQ_FOREACH (s, &crew->sharing.shares, link) {
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
@@ -78,13 +78,13 @@ bool calls_have_sockets(const struct umbel_worker *w)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		int seat = s->form == SHARE_LENT ? share_seat_of(s, &w->receiver) : -1;
 
 		if (seat >= 0 && s->seats[seat].accepts)
 			return true;
 	}
-	return count_sockets(w->cluster, w) > 0;
+	return count_sockets(w->crew, w) > 0;
 }
 
 static bool is_fd_of(const struct stat *its, int fd)
@@ -109,7 +109,7 @@ static struct share *find_listening(const struct umbel_worker *w, const struct s
 	struct share *s;
 
 	*ret = NULL;
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		struct side *side;
 
 		if (s->form == SHARE_LENT && is_fd_of(st, s->listener.fd))
@@ -131,10 +131,10 @@ static int bind_it(struct calls *x, const struct trap_call *call, struct own *ow
 	struct share *s;
 	int err = own_may_bind(own);
 
-	if (!err && count_sockets(x->cluster, w) % SWEEP_AT == SWEEP_AT - 1)
+	if (!err && count_sockets(x->crew, w) % SWEEP_AT == SWEEP_AT - 1)
 		closed_sweep(&w->receiver); /* some open ports and close them all the time */
-	if (!err && count_sockets(x->cluster, w) >= CALLS_SOCKETS_MOST) {
-		tell_once(x->cluster, 3, "a worker has as many sockets as can be shared (64): what it binds beyond is "
+	if (!err && count_sockets(x->crew, w) >= CALLS_SOCKETS_MOST) {
+		tell_once(x->crew, 3, "a worker has as many sockets as can be shared (64): what it binds beyond is "
 			  "refused (--listen or --no-share say which are to be shared)");
 		err = -EMFILE;
 	}
@@ -145,7 +145,7 @@ static int bind_it(struct calls *x, const struct trap_call *call, struct own *ow
 	err = s->form == SHARE_LENT ? own_lend(own, s, x->notify, call) : own_adopt(own, s, x->notify, call);
 	if (err)
 		own_forget(s);
-	closed_watch(&x->cluster->sharing);
+	closed_watch(&x->crew->sharing);
 	return err;
 }
 
@@ -179,14 +179,14 @@ static bool was_bound_before(const struct calls *x, const struct trap_call *call
 	struct side *side;
 	struct stat st;
 
-	if (!x->cluster->filter.is_interrupted)
+	if (!x->crew->filter.is_interrupted)
 		return false;
 	if (own->fd >= 0)
 		return own_is_there(own);
 	if (!stat_fd(call->thread, call->fd, &st))
 		return false;
 	s = find_listening(x->worker, &st, &side);
-	return s && s == sharing_find_address(&x->cluster->sharing, &own->address, s->wish.ipv6_only);
+	return s && s == sharing_find_address(&x->crew->sharing, &own->address, s->wish.ipv6_only);
 }
 
 static void on_bind(struct calls *x, const struct trap_call *call)
@@ -209,7 +209,7 @@ static void on_bind(struct calls *x, const struct trap_call *call)
 		goto out;
 	}
 	if (err) {
-		tell_unseen(x->cluster, err);
+		tell_unseen(x->crew, err);
 		pass(x, call);
 		goto out;
 	}
@@ -220,7 +220,7 @@ static void on_bind(struct calls *x, const struct trap_call *call)
 	}
 	err = bind_it(x, call, &own);
 	if (own.replaced)
-		tell_once(x->cluster, 1, own.replaced);
+		tell_once(x->crew, 1, own.replaced);
 	trap_answer(x->notify, call->id, err);
 	own_tell_result(x->worker, own.caller.process, "bind", &own.address, err);
 out:
@@ -233,7 +233,7 @@ out:
  * process. */
 static bool take_over(struct calls *x, const struct trap_call *call, pid_t process, struct side *own)
 {
-	struct side *left = sides_find_left(own->share, x->worker->slot->number);
+	struct side *left = sides_find_left(own->share, x->worker->receiver.slot);
 	struct trap_fd look;
 
 	if (!left || trap_look_at_fd(call->thread, call->fd, &look) < 0 || look.is_watched || look.copies != 1 ||

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-struct cluster;
+struct crew;
 struct umbel_worker;
 
 enum {
@@ -17,7 +17,7 @@ enum {
 
 struct calls {
 	struct umbel_worker *worker; /* NULL: it is dead, and nothing is to be answered */
-	struct cluster *cluster;
+	struct crew *crew;
 	int notify;
 	struct trap_call held[CALLS_HELD_MOST]; /* of a spare */
 	unsigned held_count;

@@ -1,7 +1,6 @@
 #include "primary/cluster.h"
 
 #include "base/fd.h"
-#include "base/proc.h"
 #include "primary/dialogue.h"
 #include "primary/limits.h"
 #include "primary/worker.h"
@@ -96,7 +95,7 @@ void cluster_lost_slot(struct cluster *c)
 
 	if (cluster_expects_workers(c))
 		return;
-	sharing_close_orphans(&c->sharing); /* nobody will come: who connects is to see that */
+	sharing_close_orphans(&c->crew.sharing); /* nobody will come: who connects is to see that */
 	if (failed == 0 || c->told_failed || c->stopping)
 		return;
 	c->told_failed = true;
@@ -111,32 +110,25 @@ void cluster_worker_gone(struct cluster *c)
 
 	for (int i = 0; i < c->slot_count; i++)
 		comes |= c->slots[i]->state == SLOT_BACKOFF;
-	if (TAILQ_EMPTY(&c->workers) && !comes)
+	if (TAILQ_EMPTY(&c->crew.workers) && !comes)
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
 	limits_consider(c);
 	spares_update(c);
-}
-
-uint32_t cluster_chance(struct cluster *c)
-{
-	/* Knuth's MMIX numbers: only to keep things apart, nobody gains by guessing them. */
-	c->random = c->random * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (uint32_t)(c->random >> 32);
 }
 
 /* ---- the loop ---- */
 
 bool cluster_is_over(const struct cluster *c)
 {
-	return c->stopping && TAILQ_EMPTY(&c->workers) && TAILQ_EMPTY(&c->events->queue);
+	return c->stopping && TAILQ_EMPTY(&c->crew.workers) && TAILQ_EMPTY(&c->events->queue);
 }
 
 void cluster_flush(struct cluster *c)
 {
 	struct receiver *r;
 
-	while ((r = TAILQ_FIRST(&c->sharing.dirty))) {
-		TAILQ_REMOVE(&c->sharing.dirty, r, dirty_link);
+	while ((r = TAILQ_FIRST(&c->crew.sharing.dirty))) {
+		TAILQ_REMOVE(&c->crew.sharing.dirty, r, dirty_link);
 		dialogue_flush(r->worker);
 	}
 }
@@ -256,39 +248,25 @@ void cluster_watch_signals(struct cluster *c, int signalfd)
 
 /* ---- beginning and end ---- */
 
-/* By path, so that a new worker runs what is there then. argv[0] may be relative to where we were. */
-static char *find_own_path(void)
-{
-	static const char deleted[] = " (deleted)";
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	size_t tail = sizeof(deleted) - 1;
+static const struct sharing_asks asks = {
+    .expects_workers = cluster_expects_workers,
+    .awaits_worker = cluster_awaits_worker,
+    .expects_another = expects_another,
+    .is_slot_wanted = is_slot_wanted,
+    .wanted = cluster_wanted,
+    .end_worker = dialogue_end,
+};
 
-	if (n < 0)
-		return NULL;
-	if ((size_t)n > tail && memcmp(path + n - tail, deleted, tail) == 0)
-		n -= (ssize_t)tail;
-	return strndup(path, (size_t)n);
-}
-
-static void raise_limit(struct cluster *c)
-{
-	struct rlimit all;
-
-	getrlimit(RLIMIT_NOFILE, &c->nofile);
-	all = (struct rlimit){c->nofile.rlim_max, c->nofile.rlim_max};
-	setrlimit(RLIMIT_NOFILE, &all);
-}
-
-static int open_sharing(struct cluster *c)
-{
-	static const struct sharing_asks asks = {cluster_expects_workers, cluster_awaits_worker, expects_another,
-						 is_slot_wanted, cluster_wanted, dialogue_end};
-
-	c->sharing = (struct sharing){.asks = &asks, .cluster = c, .loop = &c->loop, .umbel = c->umbel,
-				      .events = c->events, .settings = &c->settings};
-	return sharing_open(&c->sharing);
-}
+static const struct crew_tells tells = {
+    .held = spares_worker_held,
+    .cannot_be_held = spares_worker_cannot,
+    .ready = slot_worker_ready,
+    .soaked = slot_worker_soaked,
+    .proved = slot_worker_proved,
+    .leaves = slot_worker_leaves,
+    .is_due = slot_recycle_due,
+    .dead = slot_worker_dead,
+};
 
 int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *events, struct reason *reason,
 		 struct cluster **ret)
@@ -299,14 +277,14 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 
 	if (!c)
 		return -ENOMEM;
-	c->umbel = umbel;
 	c->events = events;
 	c->reason = reason;
-	c->argc = argc;
-	c->argv = argv;
 	c->settings = defaults;
 	c->timer_fd = -1;
-	TAILQ_INIT(&c->workers);
+	c->crew = (struct crew){.tells = &tells, .loop = &c->loop, .events = events, .reason = reason,
+				.settings = &c->settings, .argv = argv};
+	c->crew.sharing = (struct sharing){.asks = &asks, .cluster = c, .loop = &c->loop, .umbel = umbel,
+					   .events = events, .settings = &c->settings};
 	err = uv_loop_init(&c->loop);
 	if (err)
 		goto out_free;
@@ -320,13 +298,9 @@ int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *even
 	spares_open(c);
 	c->last_generation = 1;
 	err = generation_create(NULL, 1, NULL, NULL, &c->generation);
-	err = err ? err : open_sharing(c);
+	err = err ? err : crew_open(&c->crew);
 	if (err)
 		goto out_handles;
-	c->random = (uint64_t)getpid() ^ uv_hrtime();
-	c->oom_kills = proc_oom_kills();
-	c->own_path = find_own_path();
-	raise_limit(c);
 	uv_run(&c->loop, UV_RUN_NOWAIT); /* from here on cluster_wake() is seen in uv_backend_fd() */
 	*ret = c;
 	return 0;
@@ -350,10 +324,10 @@ void cluster_close(struct cluster *c)
 	struct umbel_worker *w;
 
 	c->stopping = true;
-	while ((w = TAILQ_FIRST(&c->workers)))
+	while ((w = TAILQ_FIRST(&c->crew.workers)))
 		worker_destroy(w);
 	events_finish(c->events);
-	sharing_close(&c->sharing);
+	sharing_close(&c->crew.sharing);
 	reload_close(c);
 	spares_close(c);
 	uv_close((uv_handle_t *)&c->wake, NULL);
@@ -373,9 +347,7 @@ void cluster_close(struct cluster *c)
 	}
 	free(c->slots);
 	generation_unref(c->generation);
-	free(c->own_path);
 	settings_finish(&c->settings);
-	filter_finish(&c->filter);
-	setrlimit(RLIMIT_NOFILE, &c->nofile);
+	crew_finish(&c->crew);
 	free(c);
 }

@@ -1,29 +1,23 @@
 /* cluster: the primary's whole: its loop, its slots, who is in them, and when it is over. What one
- * worker does is worker.h; who serves which address is sharing.h. */
+ * worker does is worker.h; what all have in common is crew.h; who serves which address is sharing.h. */
 #ifndef UMBEL_PRIMARY_CLUSTER_H
 #define UMBEL_PRIMARY_CLUSTER_H
 
 #include "base/events.h"
 #include "base/reason.h"
 #include "base/signals.h"
-#include "net/filter.h"
+#include "primary/crew.h"
 #include "primary/reload.h"
 #include "primary/slot.h"
 #include "primary/spares.h"
-#include "program/kind.h"
-#include "share/sharing.h"
 #include "umbel.h"
 
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <uv.h>
 
 #define CLUSTER_MAX_SLOTS SHARING_MAX_SLOTS
 
-TAILQ_HEAD(workers, umbel_worker);
-
 struct cluster {
-	struct umbel *umbel; /* for the user's chooser */
 	struct events *events; /* the umbel's, as is the reason */
 	struct reason *reason;
 
@@ -36,21 +30,9 @@ struct cluster {
 	uv_poll_t signals; /* of umbel_run() */
 	struct last_signal last_signal;
 
-	int argc;
-	enum kind kind; /* what `auto` found, or what was asked */
-	char **argv;
-	char *own_path; /* what settings.exec NULL means */
 	struct umbel_settings settings;
-	struct rlimit nofile; /* before it was raised */
-	struct filter filter; /* of intercepted programs; made when the first is started */
-	bool told_no_filter;  /* that it cannot be loaded */
-	uint8_t told_of_calls; /* of programs: what was said already */
-	bool told_beside;      /* own.h */
-	bool told_no_worker;   /* that Node's cluster makes none of it */
-	bool told_policy;     /* that they cannot have it */
-
-	struct workers workers; /* by id */
-	uint32_t last_id, last_generation;
+	struct crew crew;
+	uint32_t last_generation;
 	struct slot **slots;
 	int slot_count;
 	struct generation *generation; /* of who is started now */
@@ -59,10 +41,6 @@ struct cluster {
 	uv_timer_t limits;   /* memory and connections are looked at */
 	bool stopping;       /* no worker is started any more */
 	bool told_failed;    /* that every slot has failed */
-	uint64_t oom_kills;  /* as last seen */
-	uint64_t random;
-
-	struct sharing sharing;
 };
 
 int cluster_open(int argc, char **argv, struct umbel *umbel, struct events *events, struct reason *reason,
@@ -103,7 +81,6 @@ bool cluster_expects_workers(const struct cluster *c); /* some slot has a worker
 bool cluster_awaits_worker(const struct cluster *c);   /* one that is not there yet, or not ready */
 void cluster_lost_slot(struct cluster *c);    /* nobody will come there any more */
 void cluster_worker_gone(struct cluster *c);  /* one is dead, and its slot has taken its step */
-uint32_t cluster_chance(struct cluster *c);   /* any number, for spreading; no secret */
 
 #define cluster_note(c, ...) events_add_note((c)->events, __VA_ARGS__)
 

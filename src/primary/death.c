@@ -1,8 +1,9 @@
 #include "primary/death.h"
 
 #include "base/proc.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/worker.h"
+#include "program/settings.h"
 #include "program/spawn.h"
 
 #include <limits.h>
@@ -16,14 +17,14 @@ void death_tell(struct umbel_worker *w, const siginfo_t *info, const struct deat
 	char why[PATH_MAX + 128];
 
 	if (d->has_no_program) {
-		const char *exec = w->slot->program.exec ? w->slot->program.exec : w->cluster->settings.exec;
+		const char *exec = w->program->exec ? w->program->exec : w->crew->settings->exec;
 
 		snprintf(why, sizeof(why), "cannot start %s: %s: %s", exec ? exec : "this program",
 			 w->exec_step, strerror(w->exec_error));
 		worker_tell_failed(w, -w->exec_error, why);
 		return;
 	}
-	e = events_add(w->cluster->events, UMBEL_EXIT, w, "", 0);
+	e = events_add(w->crew->events, UMBEL_EXIT, w, "", 0);
 	if (!e)
 		return;
 	e->event.exit.code = d->code;
@@ -42,12 +43,12 @@ void death_tell(struct umbel_worker *w, const siginfo_t *info, const struct deat
 }
 
 /* Whether the kernel has killed for memory since we last looked. */
-static bool was_out_of_memory(struct cluster *c)
+static bool was_out_of_memory(struct crew *crew)
 {
-	uint64_t before = c->oom_kills;
+	uint64_t before = crew->oom_kills;
 
-	c->oom_kills = proc_oom_kills();
-	return c->oom_kills > before;
+	crew->oom_kills = proc_oom_kills();
+	return crew->oom_kills > before;
 }
 
 struct death death_of(struct umbel_worker *w, const siginfo_t *info)
@@ -66,7 +67,7 @@ struct death death_of(struct umbel_worker *w, const siginfo_t *info)
 	    .broke = w->broke,
 	    .late = w->late,
 	    .out_of_memory = killed && info->si_status == SIGKILL && !w->killed &&
-			     was_out_of_memory(w->cluster),
+			     was_out_of_memory(w->crew),
 	    .asked = w->asked_by_us,
 	    .left = w->receiver.asked && w->receiver.handed > 0 && !(exited && info->si_status != 0),
 	    .was_ready = w->was_ready && !w->went_away,

@@ -46,7 +46,7 @@ void dialogue_flush(struct umbel_worker *w)
 	watch(w, r == 1);
 	if (to->wants_writable && to->channel.out_bytes <= to->channel.max_queue / 2 && handoff_has_room(to)) {
 		to->wants_writable = false;
-		events_add(w->cluster->events, UMBEL_WRITABLE, w, "", 0);
+		events_add(w->crew->events, UMBEL_WRITABLE, w, "", 0);
 	}
 }
 
@@ -101,13 +101,13 @@ static void on_online(struct umbel_worker *w)
 	if (w->kind == KIND_INTERCEPT)
 		w->kind_why = "it speaks on the channel";
 	activation_decline(w);
-	events_add(w->cluster->events, UMBEL_ONLINE, w, "", 0);
+	events_add(w->crew->events, UMBEL_ONLINE, w, "", 0);
 }
 
 static void on_listening(struct umbel_worker *w, const struct node_message *m)
 {
-	struct cluster *c = w->cluster;
-	const struct share *s = query_find_listening(c, w, &m->query);
+	struct crew *crew = w->crew;
+	const struct share *s = query_find_listening(crew, w, &m->query);
 	char text[ADDRESS_TEXT_MAX];
 	int family = s ? s->listener.address.family : AF_UNSPEC;
 	struct queued_event *e;
@@ -117,7 +117,7 @@ static void on_listening(struct umbel_worker *w, const struct node_message *m)
 	/* Without one it bound that itself, or has left it since. */
 	if (!s)
 		query_address_text(&m->query, &family, text, sizeof(text));
-	e = events_add(c->events, UMBEL_LISTENING, w, s ? s->address : text, strlen(s ? s->address : text));
+	e = events_add(crew->events, UMBEL_LISTENING, w, s ? s->address : text, strlen(s ? s->address : text));
 	if (e) {
 		e->event.listening.address = e->text;
 		e->event.listening.family = family;
@@ -133,7 +133,7 @@ static bool says_ready(const struct umbel_worker *w, const struct node_line *l)
 {
 	static const char ready[] = "\"ready\"";
 
-	return w->cluster->settings.wait_ready && l->len == sizeof(ready) - 1 &&
+	return w->crew->settings->wait_ready && l->len == sizeof(ready) - 1 &&
 	       memcmp(l->text, ready, l->len) == 0;
 }
 
@@ -218,7 +218,7 @@ static void tell_slot(struct umbel_worker *w)
 	if (!w->lacks_slot || w->is_spare || !w->receiver.is_libumbel)
 		return;
 	w->lacks_slot = false;
-	receiver_reply(&w->receiver, node_encode_slot(w->slot->number));
+	receiver_reply(&w->receiver, node_encode_slot(w->receiver.slot));
 }
 
 /* One that has been told to leave gets no answer (as in Node). */
@@ -227,7 +227,7 @@ static int on_query(struct umbel_worker *w, const struct node_message *m, const 
 	if (w->is_spare)
 		return hold(w, text, len);
 	if (!w->receiver.asked)
-		query_answer(w->cluster, w, m);
+		query_answer(w->crew, w, m);
 	return 0;
 }
 
@@ -243,7 +243,7 @@ void dialogue_release(struct umbel_worker *w)
 		if (node_decode(h.texts[i], strlen(h.texts[i]), &m) < 0)
 			continue; /* no memory: it was decoded before */
 		if (!w->receiver.asked && channel_is_open(&w->receiver.channel))
-			query_answer(w->cluster, w, &m);
+			query_answer(w->crew, w, &m);
 		node_message_finish(&m);
 	}
 	free_held(&h);
@@ -269,7 +269,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		on_listening(w, &m);
 		break;
 	case NODE_CLOSE:
-		sharing_leave(&w->cluster->sharing, &w->receiver, m.key);
+		sharing_leave(&w->crew->sharing, &w->receiver, m.key);
 		break;
 	case NODE_LEAVING:
 		on_leaving(w, &m);
@@ -331,7 +331,7 @@ static int take_handle(struct umbel_worker *w, int *ret_fd)
 
 static void on_message(struct umbel_worker *w, const struct node_line *l, int *fd)
 {
-	struct events *events = w->cluster->events;
+	struct events *events = w->crew->events;
 	struct queued_event *e = NULL;
 	char *key;
 
@@ -407,7 +407,7 @@ static bool has_something_to_take(struct umbel_worker *w)
 {
 	uint64_t drains = worker_now_ms() - w->drains_ms;
 
-	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(&w->cluster->sharing, &w->receiver));
+	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(&w->crew->sharing, &w->receiver));
 }
 
 void dialogue_disconnect_when_idle(struct umbel_worker *w)
@@ -440,5 +440,5 @@ void dialogue_on_channel(uv_poll_t *poll, int status, int events)
 	if (n <= 0 || dialogue_read_lines(w) < 0)
 		worker_part(w);
 	dialogue_disconnect_when_idle(w);
-	sharing_resume(&w->cluster->sharing);
+	sharing_resume(&w->crew->sharing);
 }

@@ -2,7 +2,7 @@
 
 #include "net/connections.h"
 #include "net/handshakes.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/worker.h"
 
 #include <errno.h>
@@ -51,12 +51,12 @@ static void again(struct drain *d, unsigned ms)
 }
 
 /* Every one that drains takes its time for walks. */
-static unsigned count_drains(const struct cluster *c)
+static unsigned count_drains(const struct crew *crew)
 {
 	const struct umbel_worker *w;
 	unsigned count = 0;
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &crew->workers, link)
 		count += w->drain != NULL;
 	return count;
 }
@@ -65,7 +65,7 @@ static void again_after_walk(struct drain *d, uint64_t start)
 {
 	uint64_t took = uv_hrtime() - start;
 
-	again(d, diag_pause_ms(took * count_drains(d->worker->cluster), d->looks++ < SOON_LOOKS ? SOON_MS : LATER_MS));
+	again(d, diag_pause_ms(took * count_drains(d->worker->crew), d->looks++ < SOON_LOOKS ? SOON_MS : LATER_MS));
 }
 
 /* ---- what it waits for ---- */
@@ -84,7 +84,7 @@ static void find_ports(struct drain *d)
 	const struct umbel_worker *w = d->worker;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		const struct side *side;
 
 		if (s->listener.address.kind != ADDRESS_TCP)
@@ -103,7 +103,7 @@ static void remember_begun(struct drain *d)
 {
 	d->knows_begun = true;
 	for (unsigned i = 0; i < d->port_count; i++)
-		handshakes_remember(&d->ports[i].begun, d->worker->cluster->sharing.diag, d->ports[i].number);
+		handshakes_remember(&d->ports[i].begun, d->worker->crew->sharing.diag, d->ports[i].number);
 }
 
 static bool is_begun(const struct drain *d)
@@ -111,7 +111,7 @@ static bool is_begun(const struct drain *d)
 	bool any = false;
 
 	for (unsigned i = 0; i < d->port_count && !any; i++)
-		any = handshakes_are_left(&d->ports[i].begun, d->worker->cluster->sharing.diag, d->ports[i].number);
+		any = handshakes_are_left(&d->ports[i].begun, d->worker->crew->sharing.diag, d->ports[i].number);
 	return any;
 }
 
@@ -130,7 +130,7 @@ static bool has_queue(const struct drain *d)
 	struct diag_queue q;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
@@ -143,7 +143,7 @@ static bool has_queue(const struct drain *d)
 
 static int look(struct drain *d, struct connections *ret)
 {
-	struct diag *diag = d->worker->cluster->sharing.diag;
+	struct diag *diag = d->worker->crew->sharing.diag;
 	struct connections sum = {0, 0};
 	int err = diag ? 0 : -ENOENT;
 
@@ -195,15 +195,15 @@ static void done(struct drain *d)
 
 static void tell_blind(const struct umbel_worker *w, int err)
 {
-	cluster_note(w->cluster, w->slot->number, "drain", "pid %d: its connections cannot be seen (%s): they have %u ms",
-		     (int)w->receiver.pid, strerror(-err), (unsigned)w->cluster->settings.linger_ms);
+	worker_note(w, "drain", "pid %d: its connections cannot be seen (%s): they have %u ms",
+		    (int)w->receiver.pid, strerror(-err), (unsigned)w->crew->settings->linger_ms);
 }
 
 /* Where they cannot be seen they have as long as handshakes. */
 static void wait_blindly(struct drain *d, int err)
 {
 	const struct umbel_worker *w = d->worker;
-	uint64_t since = uv_now(&w->cluster->loop) - d->begins_ms, ms = w->cluster->settings.linger_ms;
+	uint64_t since = uv_now(w->crew->loop) - d->begins_ms, ms = w->crew->settings->linger_ms;
 
 	if (!d->blind)
 		tell_blind(w, err);
@@ -241,9 +241,9 @@ static bool has_new_ones(struct drain *d)
 
 static bool has_lingered(const struct drain *d, uint64_t since_ms)
 {
-	const struct cluster *c = d->worker->cluster;
+	const struct crew *crew = d->worker->crew;
 
-	return uv_now(&c->loop) - since_ms >= c->settings.linger_ms;
+	return uv_now(crew->loop) - since_ms >= crew->settings->linger_ms;
 }
 
 /* A program that is told that its clients have gone closes their connections, and goes on writing what it owes: nothing
@@ -259,7 +259,7 @@ static bool is_over(struct drain *d)
 	if (d->seen.busy || (!d->looked_idle && !d->goes_on && has_new_ones(d)))
 		return false;
 	if (!d->idle_ms)
-		d->idle_ms = uv_now(&d->worker->cluster->loop);
+		d->idle_ms = uv_now(d->worker->crew->loop);
 	return d->seen.open == 0 || has_lingered(d, d->idle_ms);
 }
 
@@ -287,13 +287,13 @@ static void look_at_connections(struct drain *d)
 static void on_timer(uv_timer_t *timer)
 {
 	struct drain *d = timer->data;
-	const struct cluster *c = d->worker->cluster;
+	const struct crew *crew = d->worker->crew;
 	uint64_t start = uv_hrtime();
 
 	if (!d->knows_begun) {
 		remember_begun(d); /* not at once: it is a walk, and others may be waiting */
 		again(d, EMPTY_MS);
-	} else if (!d->is_settled && uv_now(timer->loop) - d->begins_ms < c->settings.linger_ms && is_begun(d)) {
+	} else if (!d->is_settled && uv_now(timer->loop) - d->begins_ms < crew->settings->linger_ms && is_begun(d)) {
 		again_after_walk(d, start);
 	} else if (d->is_settled || are_queues_empty(d)) {
 		look_at_connections(d);
@@ -313,17 +313,17 @@ void drain_begin(struct umbel_worker *w)
 
 	if (!d) {
 		tell_blind(w, -ENOMEM);
-		worker_deadline(w, DEADLINE_SIGNAL, w->cluster->settings.linger_ms);
+		worker_deadline(w, DEADLINE_SIGNAL, w->crew->settings->linger_ms);
 		return;
 	}
 	d->worker = w;
-	uv_timer_init(&w->cluster->loop, &d->timer);
+	uv_timer_init(w->crew->loop, &d->timer);
 	d->timer.data = d;
-	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
-	d->begins_ms = uv_now(&w->cluster->loop);
+	uv_update_time(w->crew->loop); /* the last turn may be long ago */
+	d->begins_ms = uv_now(w->crew->loop);
 	w->drain = d;
 	find_ports(d);
-	worker_deadline(w, DEADLINE_SIGNAL, w->cluster->settings.grace_ms / 5 * 4); /* it may finish them at a signal */
+	worker_deadline(w, DEADLINE_SIGNAL, w->crew->settings->grace_ms / 5 * 4); /* it may finish them at a signal */
 	again(d, SETTLE_MS);
 }
 
@@ -334,18 +334,18 @@ static void tell_cut(struct drain *d)
 	struct connections seen = d->seen;
 
 	if (d->ended)
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s ended",
-			     (int)w->receiver.pid, d->ended, d->ended == 1 ? " was" : "s were");
+		worker_note(w, "drain", "pid %d: %u idle connection%s ended",
+			    (int)w->receiver.pid, d->ended, d->ended == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;
 	if (seen.open == 0)
 		return;
 	if (seen.busy)
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u connection%s with it, %u busy",
-			     (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
+		worker_note(w, "drain", "pid %d: %u connection%s with it, %u busy",
+			    (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
 	else
-		cluster_note(w->cluster, w->slot->number, "drain", "pid %d: %u idle connection%s with it",
-			     (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end");
+		worker_note(w, "drain", "pid %d: %u idle connection%s with it",
+			    (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end");
 }
 
 void drain_end(struct umbel_worker *w)

@@ -3,7 +3,7 @@
 #include "base/fd.h"
 #include "base/reason.h"
 #include "primary/calls.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/worker.h"
 
 #include <errno.h>
@@ -25,12 +25,12 @@ void intercept_release(struct umbel_worker *w)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
 			if (side->owner == w->receiver.id)
-				side->slot = w->slot->number;
+				side->slot = w->receiver.slot;
 	}
 	if (w->intercept)
 		calls_release(&w->intercept->calls);
@@ -77,7 +77,7 @@ static void close_poll(uv_poll_t *poll, int *fd)
 
 static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
 {
-	int err = uv_poll_init(&x->calls.cluster->loop, poll, fd);
+	int err = uv_poll_init(x->calls.crew->loop, poll, fd);
 
 	if (err)
 		return err;
@@ -91,16 +91,17 @@ static int open_poll(struct intercept *x, uv_poll_t *poll, int fd, uv_poll_cb f)
 
 static const char no_filter[] = "but what it binds is not shared: there is no seccomp filter ('umbel why' says why)";
 
-static void tell_no_filter(struct cluster *c, int error)
+static void tell_no_filter(struct crew *crew, int error)
 {
 	const char *why = error == -EBUSY ? "another program answers such calls already: umbel under umbel, or a container's"
 					  : strerror(-error);
 
-	if (c->told_no_filter)
+	if (crew->told_no_filter)
 		return;
-	c->told_no_filter = true;
-	cluster_note(c, 0, "share", "no seccomp filter: %s. What programs bind is not shared: more than one worker can be had "
-		     "of programs that understand LISTEN_FDS (--listen ADDRESS) or speak the channel", why);
+	crew->told_no_filter = true;
+	events_add_note(crew->events, 0, "share", "no seccomp filter: %s. What programs bind is not shared: more than one "
+			"worker can be had of programs that understand LISTEN_FDS (--listen ADDRESS) or speak the channel",
+			why);
 }
 
 /* 0 and the notification descriptor, or the child's -errno; -EPIPE: it died before. */
@@ -141,16 +142,16 @@ static void on_child(uv_poll_t *poll, int status, int events)
 	else
 		fd_close(&notify);
 	if (err && err != -EPIPE)
-		tell_no_filter(x->calls.cluster, err);
+		tell_no_filter(x->calls.crew, err);
 	if (err && x->calls.worker)
 		x->calls.worker->kind_why = no_filter;
 }
 
 int intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	struct intercept *x = calloc(1, sizeof(*x));
-	int ends[2], err = c->filter.program ? 0 : filter_build(&c->filter);
+	int ends[2], err = crew->filter.program ? 0 : filter_build(&crew->filter);
 
 	if (!err && !x)
 		err = -ENOMEM;
@@ -160,12 +161,12 @@ int intercept_prepare(struct umbel_worker *w, int *ret_child_end)
 		free(x);
 		if (error_is_lack(err))
 			return err; /* it is started later, and not as one that has the port for itself */
-		tell_no_filter(c, err);
+		tell_no_filter(crew, err);
 		w->kind_why = no_filter;
 		return 0;
 	}
 	x->calls.worker = w;
-	x->calls.cluster = c;
+	x->calls.crew = crew;
 	x->references = 1;
 	x->calls.notify = -1;
 	x->child_fd = ends[0];

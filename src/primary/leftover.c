@@ -3,8 +3,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "net/connections.h"
-#include "primary/cluster.h"
-#include "primary/worker.h"
+#include "share/sharing.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -13,16 +12,16 @@
 
 enum { MOST = 1024 };
 
-static int collect(const struct umbel_worker *w, struct inodes *ret)
+static int collect(const struct receiver *r, struct inodes *ret)
 {
 	struct share *s;
 	int err = 0;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &r->sharing->shares, link) {
 		const struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link)
-			if (!err && side->is_program && side->owner == w->receiver.id)
+			if (!err && side->is_program && side->owner == r->id)
 				err = inodes_add_fd(ret, side->listener.fd);
 	}
 	return err;
@@ -30,16 +29,16 @@ static int collect(const struct umbel_worker *w, struct inodes *ret)
 
 /* A worker could have given its socket to anybody: only who is of its user (root's may have become another), has a
  * filter and was not started by us. */
-static bool may_be_of(const struct umbel_worker *w, pid_t pid)
+static bool may_be_of(const struct receiver *r, pid_t pid)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = r->sharing->settings;
 	uid_t wanted = s->uid >= 0 ? (uid_t)s->uid : geteuid(), uid = wanted + 1;
 	pid_t parent = 0, group = 0;
 	char path[64], line[256];
 	int seccomp = 0;
 	FILE *f;
 
-	if (pid == getpid() || !proc_family(pid, &parent, &group) || group == w->receiver.pid || parent == getpid())
+	if (pid == getpid() || !proc_family(pid, &parent, &group) || group == r->pid || parent == getpid())
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
@@ -63,23 +62,23 @@ static bool end(pid_t pid, const struct inodes *sockets)
 	return ended;
 }
 
-unsigned leftover_end(const struct umbel_worker *w)
+unsigned leftover_end(const struct receiver *r)
 {
 	struct inodes sockets = {0};
 	pid_t pid = 0, first = 0;
 	unsigned count = 0;
 
-	if (collect(w, &sockets) == 0)
+	if (collect(r, &sockets) == 0)
 		for (int i = 0; i < MOST && (pid = inodes_next_holder(&sockets, pid)) > 0; i++) {
-			if (!may_be_of(w, pid) || !end(pid, &sockets))
+			if (!may_be_of(r, pid) || !end(pid, &sockets))
 				continue;
 			first = first ? first : pid;
 			count++;
 		}
 	inodes_finish(&sockets);
 	if (count)
-		cluster_note(w->cluster, w->slot->number, "leftover", "pid %d went into the background: pid %d%s had its socket "
-			     "and was ended. Let it stay in the foreground (nginx: -g 'daemon off;')", (int)w->receiver.pid,
-			     (int)first, count > 1 ? " and others" : "");
+		events_add_note(r->sharing->events, r->slot, "leftover", "pid %d went into the background: pid %d%s had its "
+				"socket and was ended. Let it stay in the foreground (nginx: -g 'daemon off;')", (int)r->pid,
+				(int)first, count > 1 ? " and others" : "");
 	return count;
 }

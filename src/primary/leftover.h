@@ -3,10 +3,10 @@
 #ifndef UMBEL_PRIMARY_LEFTOVER_H
 #define UMBEL_PRIMARY_LEFTOVER_H
 
-struct umbel_worker;
+struct receiver;
 
 /* It is dead, and its group with it. Ends them, and says so. How many they were. Takes the time of a walk through all
  * descriptors of the machine. */
-unsigned leftover_end(const struct umbel_worker *w);
+unsigned leftover_end(const struct receiver *r);
 
 #endif

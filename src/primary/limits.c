@@ -21,7 +21,7 @@ uint64_t limits_period_ms(unsigned workers)
 
 bool limits_is_over(const struct umbel_worker *w, char *why, size_t size)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = &w->slot->cluster->settings;
 	uint64_t age = worker_now_ms() - w->started_ms, bytes;
 
 	if (s->recycle_age_ms && age >= limits_spread(s->recycle_age_ms, w->chance)) {
@@ -86,7 +86,7 @@ static void on_tick(uv_timer_t *timer)
 	unsigned workers = 0;
 	struct umbel_worker *w;
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		workers++;
 	limits_consider(c);
 	if (workers > 0)
@@ -95,11 +95,11 @@ static void on_tick(uv_timer_t *timer)
 
 void limits_begin(struct umbel_worker *w)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = &w->slot->cluster->settings;
 
 	if (s->recycle_age_ms)
 		worker_deadline(w, DEADLINE_AGE, limits_spread(s->recycle_age_ms, w->chance));
 	if ((s->recycle_bytes || s->recycle_connections) &&
-	    !uv_is_active((uv_handle_t *)&w->cluster->limits))
-		uv_timer_start(&w->cluster->limits, on_tick, limits_period_ms(0), 0);
+	    !uv_is_active((uv_handle_t *)&w->slot->cluster->limits))
+		uv_timer_start(&w->slot->cluster->limits, on_tick, limits_period_ms(0), 0);
 }

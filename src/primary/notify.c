@@ -2,7 +2,7 @@
 
 #include "base/fd.h"
 #include "base/proc.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/ready.h"
 #include "primary/worker.h"
 
@@ -183,7 +183,7 @@ static int bind_anywhere(int fd, char *variable)
 
 int notify_open(struct umbel_worker *w, char variable[NOTIFY_VARIABLE])
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = w->crew->settings;
 	int on = 1, err, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
@@ -204,7 +204,7 @@ bool notify_begin(struct umbel_worker *w)
 
 	if (n->fd < 0)
 		return false;
-	if (uv_poll_init(&w->cluster->loop, &n->poll, n->fd) < 0) {
+	if (uv_poll_init(w->crew->loop, &n->poll, n->fd) < 0) {
 		fd_close(&n->fd);
 		return false;
 	}

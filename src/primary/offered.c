@@ -4,10 +4,9 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "net/trap.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/own.h"
 #include "primary/ready.h"
-#include "primary/spares.h"
 #include "primary/worker.h"
 #include "program/generation.h"
 #include "program/named.h"
@@ -61,13 +60,13 @@ void activation_seat(struct share *s, struct umbel_worker *w)
 /* ---- what becomes of it ---- */
 
 /* Nobody is left who would take what comes: those who ask for it are on their way, or it is over. */
-static void wait_for_askers(struct cluster *c, struct share *s)
+static void wait_for_askers(struct crew *crew, struct share *s)
 {
 	struct umbel_worker *w;
 
 	if (s->seat_count > 0 || !s->is_offered)
 		return;
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &crew->workers, link)
 		if (has_offer(s, w))
 			return;
 	share_wait_for_successor(s, UNASKED_MS);
@@ -85,7 +84,7 @@ static void for_each_offer(struct umbel_worker *w, void (*f)(struct share *s, st
 {
 	struct share *s, *next;
 
-	for (s = TAILQ_FIRST(&w->cluster->sharing.shares); s; s = next) {
+	for (s = TAILQ_FIRST(&w->crew->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
 		if (has_offer(s, w))
 			f(s, w);
@@ -99,7 +98,7 @@ static void withdraw_one(struct share *s, struct umbel_worker *w)
 	unseat(s, w);
 	if (side)
 		sides_give_back(side);
-	if (s->seat_count == 0 && s->is_offered && !sides_have_workers(s) && !cluster_expects_workers(w->cluster))
+	if (s->seat_count == 0 && s->is_offered && !sides_have_workers(s) && !sharing_expects_workers(&w->crew->sharing))
 		share_close(s);
 }
 
@@ -138,8 +137,8 @@ void activation_look(struct umbel_worker *w)
 	}
 	if (w->kind == KIND_INTERCEPT) {
 		w->kind_why = "it took the sockets that it was offered (LISTEN_FDS)";
-		spares_cannot_be(w->cluster, w->generation, "a program that takes the sockets that it is offered "
-				 "(LISTEN_FDS) cannot be held before it listens");
+		w->crew->tells->cannot_be_held(w, "a program that takes the sockets that it is offered (LISTEN_FDS) "
+						 "cannot be held before it listens");
 	}
 	ready_listens(w);
 }
@@ -182,9 +181,9 @@ void activation_decline(struct umbel_worker *w)
 	declines(w);
 	for_each_offer(w, decline_one);
 	w->offered = 0;
-	for (s = TAILQ_FIRST(&w->cluster->sharing.shares); s; s = next) {
+	for (s = TAILQ_FIRST(&w->crew->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
-		wait_for_askers(w->cluster, s);
+		wait_for_askers(w->crew, s);
 	}
 }
 
@@ -225,11 +224,11 @@ static bool is_as_wished(const struct share *s, const struct socket_wish *wish)
 
 struct share *activation_claim(struct umbel_worker *w, const struct socket_wish *wish, const char *key)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	struct share *s, *next, *found = NULL;
 	struct umbel_worker *other;
 
-	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+	for (s = TAILQ_FIRST(&crew->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
 		if (!s->is_offered || !is_same_port(s, &wish->address))
 			continue;
@@ -240,11 +239,11 @@ struct share *activation_claim(struct umbel_worker *w, const struct socket_wish 
 	}
 	if (!found)
 		return NULL;
-	TAILQ_FOREACH (other, &c->workers, link)
+	TAILQ_FOREACH (other, &crew->workers, link)
 		if (has_offer(found, other))
 			decline_one(found, other);
 	found->is_offered = found->accept_alone = false;
-	found->policy = policy_for(settings_policy(&c->settings), wish->address.kind, found->form);
+	found->policy = policy_for(settings_policy(crew->settings), wish->address.kind, found->form);
 	if (found->form == SHARE_LENT)
 		fd_set_nonblocking(found->listener.fd, true);
 	steering_update(found);
@@ -265,11 +264,11 @@ static void drop(struct share *s, struct umbel_worker *w)
 	steering_update(s);
 }
 
-static bool is_offer_of(struct cluster *c, const struct address *a)
+static bool is_offer_of(struct crew *crew, const struct address *a)
 {
 	const struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &crew->sharing.shares, link)
 		if (is_same_port(s, a))
 			return true;
 	return false;
@@ -278,23 +277,23 @@ static bool is_offer_of(struct cluster *c, const struct address *a)
 /* Who binds one of them itself takes none. */
 void activation_yield(struct umbel_worker *w, const struct address *a, bool ipv6_only)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	struct share *s, *next, *same = NULL;
 
-	if (w->offered == 0 || !is_offer_of(c, a))
+	if (w->offered == 0 || !is_offer_of(crew, a))
 		return;
 	if (a->kind != ADDRESS_UNIX)
-		same = sharing_find_address(&c->sharing, a, ipv6_only);
+		same = sharing_find_address(&crew->sharing, a, ipv6_only);
 	declines(w);
 	for_each_offer(w, drop);
 	w->offered = 0;
-	for (s = TAILQ_FIRST(&c->sharing.shares); s; s = next) {
+	for (s = TAILQ_FIRST(&crew->sharing.shares); s; s = next) {
 		next = TAILQ_NEXT(s, link);
 		if (s == same)
 			s->is_offered = false;
 		else if (s->is_offered && is_same_port(s, a))
 			share_close(s);
 		else
-			wait_for_askers(c, s);
+			wait_for_askers(crew, s);
 	}
 }

@@ -3,7 +3,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "net/connections.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/ready.h"
 #include "primary/worker.h"
 #include "program/admission.h"
@@ -117,7 +117,7 @@ int own_look(struct umbel_worker *w, const struct trap_call *call, struct own *r
 		return -ENOTSUP;
 	ret->is_mptcp = socket.is_mptcp;
 	ret->address.kind = socket.type == SOCK_DGRAM ? ADDRESS_UDP : ADDRESS_TCP;
-	return admission_is_shared(&w->cluster->settings, &ret->address) ? 0 : -ENOTSUP;
+	return admission_is_shared(w->crew->settings, &ret->address) ? 0 : -ENOTSUP;
 }
 
 void own_finish(struct own *own)
@@ -128,7 +128,7 @@ void own_finish(struct own *own)
 
 int own_may_bind(const struct own *own)
 {
-	const struct umbel_settings *s = &own->worker->cluster->settings;
+	const struct umbel_settings *s = own->worker->crew->settings;
 	struct address named;
 
 	if (own->caller.may_bind_low || own->address.port >= socket_first_unprivileged_port())
@@ -138,18 +138,18 @@ int own_may_bind(const struct own *own)
 
 /* ---- its address ---- */
 
-enum umbel_policy own_policy(struct cluster *c, enum share_form form)
+enum umbel_policy own_policy(struct crew *crew, enum share_form form)
 {
-	enum umbel_policy app = settings_policy(&c->settings);
+	enum umbel_policy app = settings_policy(crew->settings);
 
 	if (form == SHARE_LENT)
 		return UMBEL_SHARED;
 	if (!policy_is_handed(app))
 		return app;
-	if (c->settings.policy != UMBEL_AUTO && !c->told_policy)
-		cluster_note(c, 0, "policy", "programs that accept by themselves have spread, not %s: nothing can be handed "
-			     "over to them (sticky, spread and shared are possible)", policy_name(app));
-	c->told_policy |= c->settings.policy != UMBEL_AUTO;
+	if (crew->settings->policy != UMBEL_AUTO && !crew->told_policy)
+		events_add_note(crew->events, 0, "policy", "programs that accept by themselves have spread, not %s: nothing "
+				"can be handed over to them (sticky, spread and shared are possible)", policy_name(app));
+	crew->told_policy |= crew->settings->policy != UMBEL_AUTO;
 	return UMBEL_SPREAD;
 }
 
@@ -172,7 +172,7 @@ void own_give(struct share *s, uid_t uid)
 
 static int open_share(struct own *own, struct share **ret)
 {
-	struct cluster *c = own->worker->cluster;
+	struct crew *crew = own->worker->crew;
 	struct socket_wish wish = {.address = own->address, .fd = -1, .ipv6_only = own->ipv6_only,
 				   .is_free = own->is_free, .is_bound_only = own->address.kind == ADDRESS_TCP};
 	char text[ADDRESS_TEXT_MAX], *key;
@@ -180,12 +180,12 @@ static int open_share(struct own *own, struct share **ret)
 	enum share_form form;
 	int err;
 
-	if (named_find(c->settings.listen, &wish.address, &named))
+	if (named_find(crew->settings->listen, &wish.address, &named))
 		named_merge(&wish.address.options, &named.options);
-	form = sharing_form(&c->sharing, &wish.address, false, false);
+	form = sharing_form(&crew->sharing, &wish.address, false, false);
 	if (asprintf(&key, "%s%s", address_format(&own->address, text, sizeof(text)), own->ipv6_only ? " only" : "") < 0)
 		return -ENOMEM;
-	err = sharing_add(&c->sharing, key, &wish, form, own_policy(c, form), NULL, ret);
+	err = sharing_add(&crew->sharing, key, &wish, form, own_policy(crew, form), NULL, ret);
 	if (err) {
 		free(key);
 		return err;
@@ -198,8 +198,8 @@ static int open_share(struct own *own, struct share **ret)
 
 int own_find_or_open(struct own *own, struct share **ret)
 {
-	struct cluster *c = own->worker->cluster;
-	struct share *s = sharing_find_address(&c->sharing, &own->address, own->ipv6_only);
+	struct crew *crew = own->worker->crew;
+	struct share *s = sharing_find_address(&crew->sharing, &own->address, own->ipv6_only);
 	int err;
 
 	if (s) {
@@ -211,7 +211,7 @@ int own_find_or_open(struct own *own, struct share **ret)
 		return err;
 	/* What cannot be asked is tried: beside 0.0.0.0 it is for IPv6 only. */
 	own->ipv6_only = true;
-	*ret = s = sharing_find_address(&c->sharing, &own->address, true);
+	*ret = s = sharing_find_address(&crew->sharing, &own->address, true);
 	return s ? 0 : open_share(own, ret);
 }
 
@@ -325,7 +325,7 @@ static int adopt_another(struct own *own, struct share *s, int notify, const str
 int own_adopt(struct own *own, struct share *s, int notify, const struct trap_call *call)
 {
 	bool udp = s->listener.address.kind == ADDRESS_UDP;
-	struct side *left = udp ? sides_find_left(s, own->worker->slot->number) : NULL;
+	struct side *left = udp ? sides_find_left(s, own->worker->receiver.slot) : NULL;
 	int err;
 
 	if (left && (own->fd < 0 || own_is_alone(own->worker, own->caller.process, own->fd)) &&
@@ -365,7 +365,7 @@ int own_take_again(struct umbel_worker *w, int notify, const struct trap_call *c
 	err = own.fd < 0 ? own.fd : look_again(&own);
 	if (!err && !trap_is_valid(notify, call->id))
 		err = -ENOENT; /* what was read may be another's */
-	if (!err && !admission_is_shared(&w->cluster->settings, &own.address))
+	if (!err && !admission_is_shared(w->crew->settings, &own.address))
 		err = -ENOTSUP;
 	err = err ? err : own_find_or_open(&own, &s);
 	if (!err && (s->form != SHARE_GROUP || owner_of(own.fd) != owner_of(s->listener.fd)))
@@ -389,7 +389,7 @@ int own_seat(struct umbel_worker *w, struct share *s)
 	int err;
 
 	if (policy_is_handed(s->policy)) /* it was another program's, which took what is handed over */
-		s->policy = own_policy(w->cluster, s->form);
+		s->policy = own_policy(w->crew, s->form);
 	s->accept_alone = s->was_own = true;
 	err = share_seat_of(s, &w->receiver) < 0 ? share_add(s, &w->receiver) : 0;
 	if (err)
@@ -407,16 +407,16 @@ void own_serves(struct umbel_worker *w, struct share *s)
 
 void own_tell_beside(const struct own *own)
 {
-	struct cluster *c = own->worker->cluster;
+	struct crew *crew = own->worker->crew;
 	char its[ADDRESS_TEXT_MAX], other[ADDRESS_TEXT_MAX];
 	struct address named;
 
-	if (c->told_beside || !admission_is_beside(&c->settings, &own->address, &named))
+	if (crew->told_beside || !admission_is_beside(crew->settings, &own->address, &named))
 		return;
-	c->told_beside = true;
-	cluster_note(c, own->worker->slot->number, "share", "pid %d binds %s by itself, and that is not shared: "
-		     "no --listen names it (there is %s)", (int)own->caller.process, address_format(&own->address, its, sizeof(its)),
-		     address_format(&named, other, sizeof(other)));
+	crew->told_beside = true;
+	worker_note(own->worker, "share", "pid %d binds %s by itself, and that is not shared: no --listen names it (there "
+		    "is %s)", (int)own->caller.process, address_format(&own->address, its, sizeof(its)),
+		    address_format(&named, other, sizeof(other)));
 }
 
 void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, const struct address *a, int error)
@@ -429,6 +429,6 @@ void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, co
 		told_works(&w->told, what, address);
 	else if (error != -ENOENT && /* the call is gone */
 		 !w->receiver.asked && told_fails(&w->told, what, address, error))
-		cluster_note(w->cluster, w->slot->number, "share", "pid %d cannot %s %s: %s%s", (int)process, what, address,
-			     strerror(-error), a ? busy_text(&w->cluster->sharing, a, error) : "");
+		worker_note(w, "share", "pid %d cannot %s %s: %s%s", (int)process, what, address, strerror(-error),
+			    a ? busy_text(&w->crew->sharing, a, error) : "");
 }

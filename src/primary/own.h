@@ -8,7 +8,7 @@
 
 #include <sys/socket.h>
 
-struct cluster;
+struct crew;
 
 struct own {
 	struct umbel_worker *worker;
@@ -53,7 +53,7 @@ int own_lend(struct own *own, struct share *s, int notify, const struct trap_cal
 void own_give(struct share *s, uid_t uid); /* it was just opened: all its sockets are to be that user's */
 void own_forget(struct share *s); /* it was opened for nothing */
 
-enum umbel_policy own_policy(struct cluster *c, enum share_form form); /* of programs that accept by themselves */
+enum umbel_policy own_policy(struct crew *crew, enum share_form form); /* of programs that accept by themselves */
 int own_seat(struct umbel_worker *w, struct share *s); /* it accepts there. 0 or -ENOMEM */
 void own_serves(struct umbel_worker *w, struct share *s); /* it listens: told once, and perhaps it is ready */
 void own_tell_beside(const struct own *own); /* -ENOTSUP: that it is not shared, if another host was named; once */

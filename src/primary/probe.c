@@ -1,7 +1,7 @@
 #include "primary/probe.h"
 
 #include "base/fd.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/worker.h"
 #include "program/settings.h"
 #include "program/spawn.h"
@@ -86,7 +86,7 @@ static int find_family(const struct umbel_worker *w)
 	const struct side *side;
 	int family = AF_UNSPEC;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		side = s->listener.address.kind == ADDRESS_TCP ? sides_find(s, &w->receiver) : NULL;
 		if (side && takes_v4(side->listener.fd))
 			return AF_INET;
@@ -122,7 +122,7 @@ static void open_socket(struct probe *p)
 	if (p->socket < 0 || bind_to_loopback(p->socket, family, &p->worker->receiver.probe_port) < 0)
 		fd_close(&p->socket);
 	else
-		steering_update_all(&p->worker->cluster->sharing);
+		steering_update_all(&p->worker->crew->sharing);
 }
 
 static void look_at_socket(struct probe *p)
@@ -133,13 +133,13 @@ static void look_at_socket(struct probe *p)
 	p->has_its_way |= p->socket >= 0 && getpeername(p->socket, &peer.any, &length) == 0;
 }
 
-static void close_socket(struct probe *p, struct cluster *c)
+static void close_socket(struct probe *p, struct crew *crew)
 {
 	if (p->socket < 0)
 		return;
 	look_at_socket(p);
 	p->worker->receiver.probe_port = 0;
-	steering_update_all(&c->sharing); /* this first: the port may be anybody's afterwards */
+	steering_update_all(&crew->sharing); /* this first: the port may be anybody's afterwards */
 	fd_close(&p->socket);
 }
 
@@ -238,7 +238,7 @@ static void on_run_over(uv_poll_t *poll, int status, int events)
 		return;
 	p->run = NULL;
 	uv_timer_stop(&p->timer);
-	close_socket(p, p->worker->cluster);
+	close_socket(p, p->worker->crew);
 	if (info.si_code == CLD_EXITED && info.si_status == 0)
 		worker_happens(p->worker, WORKER_SERVES); /* which ends the probe */
 	else
@@ -277,7 +277,7 @@ static char **make_environment(const struct probe *p, char slot[32])
 		count++;
 	environment = calloc(count + 3, sizeof(*environment));
 	count = 0;
-	snprintf(slot, 32, "UMBEL_SLOT=%d", p->worker->slot->number);
+	snprintf(slot, 32, "UMBEL_SLOT=%d", p->worker->receiver.slot);
 	if (environment && !environment_value(theirs, "UMBEL_SLOT"))
 		environment[count++] = slot;
 	for (; environment && *theirs; theirs++)
@@ -290,8 +290,8 @@ static char **make_environment(const struct probe *p, char slot[32])
 
 static int spawn_it(struct probe *p, struct run *run)
 {
-	const struct cluster *c = p->worker->cluster;
-	char *const *argv = c->settings.ready_command;
+	const struct crew *crew = p->worker->crew;
+	char *const *argv = crew->settings->ready_command;
 	char path[PATH_MAX], slot[32], **environment = make_environment(p, slot);
 	int pipe[2] = {-1, -1}, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int err = null < 0 || pipe2(pipe, O_CLOEXEC) < 0 ? -errno : fd_set_nonblocking(pipe[0], true);
@@ -299,17 +299,17 @@ static int spawn_it(struct probe *p, struct run *run)
 	    .path = path,
 	    .argv = argv,
 	    .env = environment,
-	    .cwd = c->settings.cwd,
-	    .uid = c->settings.uid,
-	    .gid = c->settings.gid,
+	    .cwd = crew->settings->cwd,
+	    .uid = crew->settings->uid,
+	    .gid = crew->settings->gid,
 	    .fds = {null, null, pipe[1], p->socket, null, -1, -1, -1},
 	    .channel = THEIR_CHANNEL,
-	    .nofile = c->nofile,
+	    .nofile = crew->nofile,
 	};
 
 	if (!environment)
 		err = -ENOMEM;
-	err = err ? err : spawn_find(argv[0], c->settings.cwd, path, sizeof(path));
+	err = err ? err : spawn_find(argv[0], crew->settings->cwd, path, sizeof(path));
 	err = err ? err : spawn_process(&spawn, &run->pid, &run->pidfd);
 	run->says = err ? -1 : fd_steal(&pipe[0]);
 	fd_close(&pipe[0]);
@@ -323,14 +323,14 @@ static int spawn_it(struct probe *p, struct run *run)
 static void could_not_start(struct probe *p, int err)
 {
 	struct umbel_worker *w = p->worker;
-	const char *name = w->cluster->settings.ready_command[0];
+	const char *name = w->crew->settings->ready_command[0];
 	char why[sizeof(p->last)];
 
 	snprintf(why, sizeof(why), "cannot start: %s", strerror(-err));
 	if (strcmp(why, p->last) != 0)
-		cluster_note(w->cluster, w->slot->number, "ready", "%s: %s", name, why);
+		worker_note(w, "ready", "%s: %s", name, why);
 	memcpy(p->last, why, sizeof(p->last));
-	close_socket(p, w->cluster);
+	close_socket(p, w->crew);
 	pause_before_next(p);
 }
 
@@ -340,7 +340,7 @@ static void start(struct probe *p)
 	struct run *run;
 	int err;
 
-	if (!w->cluster->settings.ready_command || !w->environment) { /* there is none any more */
+	if (!w->crew->settings->ready_command || !w->environment) { /* there is none any more */
 		worker_happens(w, WORKER_SERVES);
 		return;
 	}
@@ -356,10 +356,10 @@ static void start(struct probe *p)
 	p->last[0] = '\0';
 	p->run = run;
 	run->probe = p;
-	uv_poll_init(&w->cluster->loop, &run->death, run->pidfd);
+	uv_poll_init(w->crew->loop, &run->death, run->pidfd);
 	run->death.data = run;
 	uv_poll_start(&run->death, UV_READABLE, on_run_over);
-	uv_poll_init(&w->cluster->loop, &run->saying, run->says);
+	uv_poll_init(w->crew->loop, &run->saying, run->says);
 	run->saying.data = run;
 	uv_poll_start(&run->saying, UV_READABLE, on_saying);
 	run->open_handles = 2;
@@ -368,11 +368,11 @@ static void start(struct probe *p)
 
 /* ---- all of them ---- */
 
-static bool anybody_takes(const struct cluster *c)
+static bool anybody_takes(const struct crew *crew)
 {
 	const struct umbel_worker *w;
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &crew->workers, link)
 		if (w->receiver.takes && w->state <= UMBEL_STATE_READY && !w->is_spare)
 			return true;
 	return false;
@@ -384,7 +384,7 @@ static void on_alone(uv_timer_t *timer)
 	struct probe *p = timer->data;
 
 	look_at_socket(p);
-	if (!p->has_its_way && !anybody_takes(p->worker->cluster))
+	if (!p->has_its_way && !anybody_takes(p->worker->crew))
 		worker_set_takes(p->worker, true);
 }
 
@@ -402,8 +402,8 @@ void probe_begin(struct umbel_worker *w)
 	p->worker = w;
 	p->pause_ms = FIRST_PAUSE_MS;
 	p->socket = -1;
-	uv_timer_init(&w->cluster->loop, &p->timer);
-	uv_timer_init(&w->cluster->loop, &p->alone);
+	uv_timer_init(w->crew->loop, &p->timer);
+	uv_timer_init(w->crew->loop, &p->alone);
 	p->timer.data = p->alone.data = p;
 	p->open_handles = 2;
 	uv_timer_start(&p->alone, on_alone, ALONE_MS, ALONE_MS);
@@ -421,9 +421,8 @@ static void on_probe_closed(uv_handle_t *handle)
 
 static void say_late(const struct probe *p, struct umbel_worker *w)
 {
-	cluster_note(w->cluster, w->slot->number, "ready", "pid %d is not ready in time: the ready command was run %u "
-		     "time%s, the last one %s", (int)w->receiver.pid, p->runs, p->runs == 1 ? "" : "s",
-		     p->last[0] ? p->last : "has not ended");
+	worker_note(w, "ready", "pid %d is not ready in time: the ready command was run %u time%s, the last one %s",
+		    (int)w->receiver.pid, p->runs, p->runs == 1 ? "" : "s", p->last[0] ? p->last : "has not ended");
 }
 
 void probe_end(struct umbel_worker *w)
@@ -441,7 +440,7 @@ void probe_end(struct umbel_worker *w)
 		p->run->probe = NULL;
 		kill_run(p->run);
 	}
-	close_socket(p, w->cluster);
+	close_socket(p, w->crew);
 	uv_close((uv_handle_t *)&p->timer, on_probe_closed);
 	uv_close((uv_handle_t *)&p->alone, on_probe_closed);
 }

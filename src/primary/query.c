@@ -2,9 +2,8 @@
 
 #include "base/fd.h"
 #include "primary/activation.h"
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/dialogue.h"
-#include "primary/slot.h"
 #include "program/named.h"
 #include "program/settings.h"
 #include "share/counting.h"
@@ -101,9 +100,9 @@ static int query_address(const struct node_query *q, struct address *ret)
 }
 
 /* Of the primary's descriptors only those are for workers that the operator names. */
-static bool is_passed(const struct cluster *c, int fd)
+static bool is_passed(const struct crew *crew, int fd)
 {
-	for (const int *passed = c->settings.pass_fds; passed && *passed >= 0; passed++)
+	for (const int *passed = crew->settings->pass_fds; passed && *passed >= 0; passed++)
 		if (*passed == fd)
 			return true;
 	return false;
@@ -125,24 +124,24 @@ static int make_wish(const struct umbel_worker *w, const struct node_query *q, s
 	    .more_mode = (q->readable_all ? readable : 0) | (q->writable_all ? writable : 0),
 	    .backlog = q->backlog,
 	};
-	if (q->fd >= 0 && !is_passed(w->cluster, q->fd))
+	if (q->fd >= 0 && !is_passed(w->crew, q->fd))
 		return -EINVAL; /* as Node of a descriptor that it cannot use */
 	err = query_address(q, &ret->address);
 	if (!err && q->options && address_parse_options(q->options, &ret->address, &why) < 0)
 		err = -EINVAL;
 	if (!err)
-		named_apply(w->is_other_user, &w->cluster->settings, &ret->address);
+		named_apply(w->is_other_user, w->crew->settings, &ret->address);
 	return err;
 }
 
 /* ---- whether it may ---- */
 
-static unsigned count_seats(struct cluster *c, const struct umbel_worker *w)
+static unsigned count_seats(struct crew *crew, const struct umbel_worker *w)
 {
 	struct share *s;
 	unsigned count = 0;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &crew->sharing.shares, link)
 		count += share_seat_of(s, &w->receiver) >= 0;
 	return count;
 }
@@ -154,7 +153,7 @@ static int may_listen(const struct umbel_worker *w, const struct node_query *q)
 
 	if (!w->is_other_user || q->fd >= 0)
 		return 0;
-	if (query_address(q, &a) == 0 && named_find(w->cluster->settings.listen, &a, &named))
+	if (query_address(q, &a) == 0 && named_find(w->crew->settings->listen, &a, &named))
 		return 0;
 	if (q->family == NODE_PIPE && !q->is_abstract)
 		return -EACCES;
@@ -172,27 +171,27 @@ static bool is_for_one_socket(const struct address *a, const struct node_query *
 static int open_new(const struct umbel_worker *w, char *key, const struct socket_wish *wish,
 		    const struct node_message *m, struct share **ret)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	bool udp = is_udp(&m->query), is_single = m->query.fd >= 0 || (udp && is_for_one_socket(&wish->address, &m->query));
-	enum share_form form = sharing_form(&c->sharing, &wish->address, is_single, !udp);
-	enum umbel_policy app = settings_policy(&c->settings), policy;
+	enum share_form form = sharing_form(&crew->sharing, &wish->address, is_single, !udp);
+	enum umbel_policy app = settings_policy(crew->settings), policy;
 	const char *why;
 	int err;
 
 	policy = policy_for(app, udp ? ADDRESS_UDP : wish->address.kind, form);
-	err = sharing_add(&c->sharing, key, wish, form, policy, m->data, ret);
+	err = sharing_add(&crew->sharing, key, wish, form, policy, m->data, ret);
 	if (err)
 		return err;
-	if (policy != app && !wish->address.options.shared && c->settings.policy != UMBEL_AUTO &&
+	if (policy != app && !wish->address.options.shared && crew->settings->policy != UMBEL_AUTO &&
 	    !policy_is_possible(app, (*ret)->listener.address.kind, (*ret)->form, &why))
-		cluster_note(c, 0, "policy", "%s has %s, not %s: %s", (*ret)->address, policy_name(policy),
-			     policy_name(app), why);
-	if (c->settings.max_connections && !w->receiver.is_libumbel && wish->address.kind == ADDRESS_UNIX)
-		cluster_note(c, 0, "accept", "%s: connections of programs other than libumbel's to unix sockets are not "
-			     "counted, max_connections does not hold for them", (*ret)->address);
+		events_add_note(crew->events, 0, "policy", "%s has %s, not %s: %s", (*ret)->address,
+				policy_name(policy), policy_name(app), why);
+	if (crew->settings->max_connections && !w->receiver.is_libumbel && wish->address.kind == ADDRESS_UNIX)
+		events_add_note(crew->events, 0, "accept", "%s: connections of programs other than libumbel's to unix "
+				"sockets are not counted, max_connections does not hold for them", (*ret)->address);
 	if (share_accepts(*ret)) {
-		(*ret)->chooser = c->sharing.chooser;
-		(*ret)->chooser_data = c->sharing.chooser_data;
+		(*ret)->chooser = crew->sharing.chooser;
+		(*ret)->chooser_data = crew->sharing.chooser_data;
 	}
 	return 0;
 }
@@ -211,11 +210,11 @@ static int make_second_key(const struct umbel_worker *w, const struct node_query
 	return 0;
 }
 
-static int may_have(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
+static int may_have(struct crew *crew, struct umbel_worker *w, const struct node_message *m)
 {
 	if (m->query.is_bad || m->seq < 0) /* nobody waits for an answer without a number */
 		return -EINVAL;
-	if (count_seats(c, w) >= MAX_SEATS || handoff_lent_count(&w->receiver) >= MAX_SEATS)
+	if (count_seats(crew, w) >= MAX_SEATS || handoff_lent_count(&w->receiver) >= MAX_SEATS)
 		return -EMFILE;
 	if (m->data && json_dumpb(m->data, NULL, 0, JSON_ENCODE_ANY) > MAX_DATA)
 		return -EMSGSIZE;
@@ -231,11 +230,11 @@ static void take_data(struct share *s, json_t *data)
 }
 
 /* The generation before was a program that opened it itself. It stays steered. */
-static struct share *find_of_programs(struct cluster *c, const struct socket_wish *wish)
+static struct share *find_of_programs(struct crew *crew, const struct socket_wish *wish)
 {
 	struct share *s;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &crew->sharing.shares, link)
 		if (s->was_own && s->wish.ipv6_only == wish->ipv6_only &&
 		    named_is(&wish->address, &s->listener.address))
 			return s;
@@ -243,12 +242,12 @@ static struct share *find_of_programs(struct cluster *c, const struct socket_wis
 }
 
 /* `key` is taken when a share is opened with it, and is NULL then. */
-static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, const struct node_message *m,
+static int find_or_open(struct crew *crew, struct umbel_worker *w, char **key, const struct node_message *m,
 			struct share **ret)
 {
-	struct share *s = sharing_find(&c->sharing, *key);
+	struct share *s = sharing_find(&crew->sharing, *key);
 	struct socket_wish wish;
-	int err = may_have(c, w, m);
+	int err = may_have(crew, w, m);
 
 	if (s && m->query.port == 0 && s->closed_by == w->receiver.id) {
 		share_close(s); /* any port was asked for before, and is again: another one, as in Node */
@@ -273,7 +272,7 @@ static int find_or_open(struct cluster *c, struct umbel_worker *w, char **key, c
 	}
 	if (!err)
 		err = open_new(w, *key, &wish, m, ret);
-	if (err == -EADDRINUSE && m->query.fd < 0 && (s = find_of_programs(c, &wish))) {
+	if (err == -EADDRINUSE && m->query.fd < 0 && (s = find_of_programs(crew, &wish))) {
 		*ret = s;
 		return 0;
 	}
@@ -328,7 +327,7 @@ static int send_socket(struct umbel_worker *w, const struct node_message *m, str
 /* A worker that speaks our wire and is neither Node nor libumbel's need not know about sockets. */
 static bool takes_side(const struct umbel_worker *w, const struct share *s)
 {
-	return s->form == SHARE_GROUP && w->slot->number <= UMBEL_STEERED_SLOTS_MAX &&
+	return s->form == SHARE_GROUP && w->receiver.slot <= UMBEL_STEERED_SLOTS_MAX &&
 	       (!share_accepts(s) || w->receiver.is_libumbel || w->kind == KIND_NODE);
 }
 
@@ -370,7 +369,7 @@ void query_address_text(const struct node_query *q, int *ret_family, char *out, 
 	}
 }
 
-static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct node_query *q, int error)
+static void tell_failure(struct crew *crew, struct umbel_worker *w, const struct node_query *q, int error)
 {
 	char text[ADDRESS_TEXT_MAX], why[ADDRESS_TEXT_MAX + 192];
 	struct address a;
@@ -379,17 +378,17 @@ static void tell_failure(struct cluster *c, struct umbel_worker *w, const struct
 
 	query_address_text(q, &family, text, sizeof(text));
 	snprintf(why, sizeof(why), "cannot listen on %s: %s%s", text,
-		 q->fd >= 0 && !is_passed(c, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
+		 q->fd >= 0 && !is_passed(crew, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
 						    : strerror(-error),
-		 is_named ? busy_text(&c->sharing, &a, error) : "");
-	events_add_failed(c->events, w, error, why);
+		 is_named ? busy_text(&crew->sharing, &a, error) : "");
+	events_add_failed(crew->events, w, error, why);
 }
 
-void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_message *m)
+void query_answer(struct crew *crew, struct umbel_worker *w, const struct node_message *m)
 {
 	char *key = make_key(&m->query);
 	struct share *s = NULL;
-	int err = key ? find_or_open(c, w, &key, m, &s) : -ENOMEM;
+	int err = key ? find_or_open(crew, w, &key, m, &s) : -ENOMEM;
 
 	if (!err && m->query.accepts && (policy_is_handed(s->policy) || s->chooser || !takes_socket(w, s)))
 		err = -ENOTSUP; /* it would hear of no connection */
@@ -403,9 +402,9 @@ void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_m
 		if (s && s->seat_count == 0)
 			share_close(s);
 		else if (s)
-			sharing_leave(&c->sharing, &w->receiver, s->key);
+			sharing_leave(&crew->sharing, &w->receiver, s->key);
 		send_error(w, m, key ? key : "", err);
-		tell_failure(c, w, &m->query, err);
+		tell_failure(crew, w, &m->query, err);
 	} else {
 		counting_update(&w->receiver); /* this first: it counts what it is given from now on */
 		if (s->waiting)
@@ -419,7 +418,7 @@ void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq)
 	struct node_message m = {.seq = seq, .data = s->data};
 
 	send_error(w, &m, s->key, -EMFILE);
-	sharing_leave(&w->cluster->sharing, &w->receiver, s->key);
+	sharing_leave(&w->crew->sharing, &w->receiver, s->key);
 }
 
 /* ---- what it says once it listens ---- */
@@ -440,16 +439,16 @@ static bool is_of_family(const struct share *s, const struct node_query *q)
 	return false;
 }
 
-struct share *query_find_listening(struct cluster *c, const struct umbel_worker *w, const struct node_query *q)
+struct share *query_find_listening(struct crew *crew, const struct umbel_worker *w, const struct node_query *q)
 {
 	char *key = make_key(q);
-	struct share *s = key ? sharing_find(&c->sharing, key) : NULL;
+	struct share *s = key ? sharing_find(&crew->sharing, key) : NULL;
 
 	free(key);
 	if (s && share_seat_of(s, &w->receiver) >= 0)
 		return s;
 	/* It asked for port 0, and now says which it got. */
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &crew->sharing.shares, link)
 		if (share_seat_of(s, &w->receiver) >= 0 && is_of_family(s, q))
 			return s;
 	return NULL;

@@ -6,10 +6,10 @@
 #include "share/share.h"
 #include "wire/node.h"
 
-struct cluster;
+struct crew;
 
 /* The reply goes out in any case. */
-void query_answer(struct cluster *c, struct umbel_worker *w, const struct node_message *m);
+void query_answer(struct crew *crew, struct umbel_worker *w, const struct node_message *m);
 
 /* It got the reply without the socket that belongs to it: an error instead. */
 void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq);
@@ -18,6 +18,6 @@ void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq);
 void query_address_text(const struct node_query *q, int *ret_family, char *out, size_t size);
 
 /* The share behind a worker's `listening`, or NULL: it bound that itself. */
-struct share *query_find_listening(struct cluster *c, const struct umbel_worker *w, const struct node_query *q);
+struct share *query_find_listening(struct crew *crew, const struct umbel_worker *w, const struct node_query *q);
 
 #endif

@@ -6,7 +6,7 @@
 void ready_serves(struct umbel_worker *w)
 {
 	/* A spare is asked when it has a slot. */
-	if (w->cluster->settings.ready_command && w->environment && !w->is_spare)
+	if (w->crew->settings->ready_command && w->environment && !w->is_spare)
 		probe_begin(w);
 	else
 		worker_happens(w, WORKER_SERVES);
@@ -25,7 +25,7 @@ static bool is_unseen(enum kind kind)
 
 void ready_await(struct umbel_worker *w, bool limited)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = w->crew->settings;
 	bool by_age = !s->wait_ready && (s->ready_after_ms || is_unseen(w->kind));
 
 	/* Age makes ready for sure: no limit comes before. */
@@ -39,7 +39,7 @@ void ready_await(struct umbel_worker *w, bool limited)
 
 void ready_listens(struct umbel_worker *w)
 {
-	if (!w->cluster->settings.wait_ready && !w->waits_to_be_ready)
+	if (!w->crew->settings->wait_ready && !w->waits_to_be_ready)
 		ready_serves(w);
 }
 

@@ -137,7 +137,7 @@ static bool is_undone(const struct cluster *c)
 {
 	const struct umbel_worker *w;
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		if (w->generation == c->reload.generation && w != w->slot->worker)
 			return false;
 	return true;
@@ -263,7 +263,7 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 			 strerror(w->exec_error));
 	else if (d->late)
 		snprintf(how, sizeof(how), "was not ready in %.1f s",
-			 w->cluster->settings.ready_ms / 1000.0);
+			 w->slot->cluster->settings.ready_ms / 1000.0);
 	else if (d->signal >= 0)
 		snprintf(how, sizeof(how), "was killed by SIG%s", sigabbrev_np(d->signal)
 			 ? sigabbrev_np(d->signal) : "?");
@@ -278,16 +278,16 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 
 void reload_worker_dead(struct umbel_worker *w, const struct death *d)
 {
-	struct reload *r = &w->cluster->reload;
+	struct reload *r = &w->slot->cluster->reload;
 	char why[256];
 
 	if (!r->running || r->undoing || w->generation != r->generation || d->asked)
 		return;
 	/* One that was killed from outside after its predecessor had left only needs a successor. */
-	if (w != w->slot->next && !life_is_crash(d, w->cluster->settings.min_up_ms))
+	if (w != w->slot->next && !life_is_crash(d, w->slot->cluster->settings.min_up_ms))
 		return;
 	describe(w, d, why, sizeof(why));
-	undo(w->cluster, -ECANCELED, why);
+	undo(w->slot->cluster, -ECANCELED, why);
 }
 
 void reload_worker_leaves(struct umbel_worker *w)
@@ -296,8 +296,8 @@ void reload_worker_leaves(struct umbel_worker *w)
 
 	snprintf(why, sizeof(why), "slot %d: the new worker (pid %d) leaves by its own wish",
 		 w->slot->number, (int)w->receiver.pid);
-	undo(w->cluster, -ECANCELED, why);
-	reload_consider(w->cluster);
+	undo(w->slot->cluster, -ECANCELED, why);
+	reload_consider(w->slot->cluster);
 }
 
 /* ---- what the user asks for ---- */

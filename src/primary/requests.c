@@ -47,17 +47,18 @@ static struct slot *slot_lowest_empty(struct cluster *c)
 /* Who accepts by itself is handed nothing, and nobody counts what it has. */
 static int check_kind(struct cluster *c, const struct umbel_settings *s)
 {
-	if (c->kind != KIND_INTERCEPT && c->kind != KIND_LISTEN_FDS)
+	if (c->crew.kind != KIND_INTERCEPT && c->crew.kind != KIND_LISTEN_FDS)
 		return 0;
 	if (policy_is_handed(s->policy))
 		return reason_set(c->reason, -EINVAL, "settings.policy is %s: workers with --share %s accept by "
 				  "themselves, nothing can be handed to them (spread, sticky and shared are possible)",
-				  policy_name(s->policy), kind_name(c->kind));
+				  policy_name(s->policy), kind_name(c->crew.kind));
 	if (s->max_connections || s->recycle_connections)
 		return reason_set(c->reason, -EINVAL, "settings.%s: workers with --share %s accept by themselves, their "
 				  "connections are not counted",
-				  s->max_connections ? "max_connections" : "recycle_connections", kind_name(c->kind));
-	return activation_check(s, c->kind, c->reason);
+				  s->max_connections ? "max_connections" : "recycle_connections",
+				  kind_name(c->crew.kind));
+	return activation_check(s, c->crew.kind, c->reason);
 }
 
 int cluster_setup(struct cluster *c, const struct umbel_settings *s)
@@ -141,7 +142,7 @@ int cluster_stop(struct cluster *c)
 		slot_retire(c->slots[i]);
 	spares_update(c);
 	if (again)
-		TAILQ_FOREACH (w, &c->workers, link)
+		TAILQ_FOREACH (w, &c->crew.workers, link)
 			worker_happens(w, WORKER_END);
 	return 0;
 }
@@ -162,7 +163,7 @@ int cluster_disconnect(struct cluster *c, struct umbel_worker *w)
 		any |= slot->worker != NULL;
 		slot_retire(slot);
 	}
-	if (!w && !any && TAILQ_EMPTY(&c->workers))
+	if (!w && !any && TAILQ_EMPTY(&c->crew.workers))
 		events_add(c->events, UMBEL_EMPTY, NULL, "", 0);
 	cluster_slots_changed(c);
 	return 0;
@@ -175,7 +176,7 @@ int cluster_send(struct cluster *c, struct umbel_worker *to, const char *json, s
 
 	if (to)
 		return dialogue_send_user(to, json, len, fd);
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		sent += dialogue_send_user(w, json, len, -1) == 0;
 	return sent;
 }

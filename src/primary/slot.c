@@ -23,10 +23,11 @@ static void set_deadline(struct slot *slot, struct umbel_worker *w)
 static int start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
 {
 	struct umbel_worker *w;
-	int err = worker_start(slot, g, &w);
+	int err = worker_start(&slot->cluster->crew, slot->number, &slot->program, g, &w);
 
 	if (err)
 		return err;
+	w->slot = slot;
 	set_deadline(slot, w);
 	limits_begin(w);
 	slot->cluster->told_failed = false;
@@ -115,7 +116,7 @@ static void action_arm(struct slot *slot)
 	struct cluster *c = slot->cluster;
 	const struct streak *s = &slot->streak;
 	unsigned ends = s->crashes > s->early ? s->crashes : s->early;
-	uint32_t ms = life_backoff_ms(ends, cluster_chance(c));
+	uint32_t ms = life_backoff_ms(ends, crew_chance(&c->crew));
 
 	slot->due_ms = uv_now(&c->loop) + ms;
 	uv_timer_start(&slot->timer, on_due, ms, 0);
@@ -306,7 +307,7 @@ void slot_worker_ready(struct umbel_worker *w)
 	if (!slot->next) /* else it serves, or waits for who is on trial */
 		worker_set_takes(w, true);
 	happens(slot, SLOT_READY);
-	spares_update(w->cluster);
+	spares_update(w->slot->cluster);
 }
 
 void slot_worker_soaked(struct umbel_worker *w)
@@ -315,7 +316,7 @@ void slot_worker_soaked(struct umbel_worker *w)
 
 	if (w == slot->next && slot->recycling)
 		slot_turn(slot);
-	reload_consider(w->cluster);
+	reload_consider(w->slot->cluster);
 }
 
 void slot_worker_proved(struct umbel_worker *w)
@@ -362,7 +363,7 @@ void slot_worker_leaves(struct umbel_worker *w)
 	slot->worker = NULL;
 	slot->leaving++;
 	follow(slot, &d);
-	reload_consider(w->cluster);
+	reload_consider(w->slot->cluster);
 }
 
 static void leaver_died(struct slot *slot)
@@ -393,7 +394,7 @@ static void worker_died(struct slot *slot, const struct death *d)
 
 void slot_worker_dead(struct umbel_worker *w, const struct death *d)
 {
-	struct cluster *c = w->cluster;
+	struct cluster *c = w->slot->cluster;
 	struct slot *slot = w->slot;
 
 	if (w->is_spare) {
@@ -414,5 +415,5 @@ void slot_worker_dead(struct umbel_worker *w, const struct death *d)
 
 void slot_recycle_due(struct umbel_worker *w)
 {
-	limits_consider(w->cluster);
+	limits_consider(w->slot->cluster);
 }

@@ -53,7 +53,7 @@ static unsigned count_usable(const struct cluster *c, bool booting)
 	const struct umbel_worker *w;
 	unsigned count = 0;
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		count += is_usable(w, c->generation) && (!booting || w->state == UMBEL_STATE_STARTING);
 	return count;
 }
@@ -70,7 +70,7 @@ static void end_superfluous(struct cluster *c)
 	unsigned most = wanted(c), count = 0;
 	struct umbel_worker *w;
 
-	TAILQ_FOREACH (w, &c->workers, link) {
+	TAILQ_FOREACH (w, &c->crew.workers, link) {
 		if (!w->is_spare || w->state > UMBEL_STATE_HELD)
 			continue;
 		if (!is_usable(w, c->generation) || count == most)
@@ -118,18 +118,29 @@ static void put_off(struct cluster *c)
 	struct spares *s = &c->spares;
 
 	uv_update_time(&c->loop);
-	s->due_ms = uv_now(&c->loop) + spares_delay_ms(s->ends, cluster_chance(c));
+	s->due_ms = uv_now(&c->loop) + spares_delay_ms(s->ends, crew_chance(&c->crew));
 	uv_timer_stop(&s->timer);
+}
+
+static void cannot_be(struct cluster *c, const struct generation *g, const char *why)
+{
+	if (g != c->generation || c->spares.unfit == g->number)
+		return;
+	c->spares.unfit = g->number;
+	if (c->settings.spares)
+		cluster_note(c, 0, "spares", "%s", why);
+	spares_update(c);
 }
 
 static int start_one(struct cluster *c)
 {
 	const struct umbel_settings *s = &c->settings;
 	struct umbel_worker *w;
-	int err = worker_start(&c->spares.waiting, c->generation, &w);
+	struct slot *waiting = &c->spares.waiting;
+	int err = worker_start(&c->crew, waiting->number, &waiting->program, c->generation, &w);
 
 	if (err == -ENOTSUP) {
-		spares_cannot_be(c, c->generation, c->reason->text);
+		cannot_be(c, c->generation, c->reason->text);
 		return err;
 	}
 	if (err) {
@@ -138,6 +149,7 @@ static int start_one(struct cluster *c)
 		put_off(c);
 		return err;
 	}
+	w->slot = waiting;
 	if (s->ready_ms)
 		worker_deadline(w, DEADLINE_READY, s->ready_ms);
 	limits_begin(w);
@@ -170,16 +182,6 @@ void spares_update(struct cluster *c)
 		arm(c);
 }
 
-void spares_cannot_be(struct cluster *c, const struct generation *g, const char *why)
-{
-	if (g != c->generation || c->spares.unfit == g->number)
-		return;
-	c->spares.unfit = g->number;
-	if (c->settings.spares)
-		cluster_note(c, 0, "spares", "%s", why);
-	spares_update(c);
-}
-
 void spares_renew(struct cluster *c)
 {
 	struct umbel_worker *w;
@@ -187,7 +189,7 @@ void spares_renew(struct cluster *c)
 	c->spares.unfit = 0;
 	c->spares.ends = 0;
 	c->spares.due_ms = 0;
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		if (w->is_spare && w->state <= UMBEL_STATE_HELD)
 			spares_end(w);
 	spares_update(c);
@@ -202,7 +204,7 @@ struct umbel_worker *spares_take(struct slot *slot)
 
 	if (!may_take(slot) || c->spares.unfit == slot->generation->number)
 		return NULL;
-	TAILQ_FOREACH (w, &c->workers, link) {
+	TAILQ_FOREACH (w, &c->crew.workers, link) {
 		if (!is_usable(w, slot->generation))
 			continue;
 		/* One that still boots is nearer than one that has not begun. */
@@ -214,6 +216,7 @@ struct umbel_worker *spares_take(struct slot *slot)
 	c->spares.ends = 0; /* it was of use */
 	best->is_spare = false;
 	best->slot = slot;
+	best->program = &slot->program;
 	best->receiver.slot = slot->number;
 	arm(c);
 	return best;
@@ -221,7 +224,7 @@ struct umbel_worker *spares_take(struct slot *slot)
 
 void spares_release(struct umbel_worker *w)
 {
-	struct cluster *c = w->cluster;
+	struct cluster *c = w->slot->cluster;
 
 	cluster_note(c, w->slot->number, "spare", "pid %d steps in%s", (int)w->receiver.pid,
 		     w->state == UMBEL_STATE_HELD ? "" : ", it is still booting");
@@ -241,10 +244,15 @@ void spares_worker_held(struct umbel_worker *w)
 {
 	w->held_ms = worker_now_ms();
 	worker_no_deadline(w, DEADLINE_READY);
-	cluster_note(w->cluster, 0, "spare", "pid %d is held", (int)w->receiver.pid);
+	cluster_note(w->slot->cluster, 0, "spare", "pid %d is held", (int)w->receiver.pid);
 	if (w->receiver.has_preload)
 		receiver_send(&w->receiver, NODE_WARM_TEXT, strlen(NODE_WARM_TEXT), -1, 0);
-	spares_update(w->cluster);
+	spares_update(w->slot->cluster);
+}
+
+void spares_worker_cannot(struct umbel_worker *w, const char *why)
+{
+	cannot_be(w->slot->cluster, w->generation, why);
 }
 
 static void describe(const struct umbel_worker *w, const struct death *d, char *out, size_t size)
@@ -256,7 +264,7 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 	else if (d->has_no_program)
 		snprintf(out, size, "could not be started: %s: %s", w->exec_step, strerror(w->exec_error));
 	else if (d->late)
-		snprintf(out, size, "did not listen in %.1f s", w->cluster->settings.ready_ms / 1000.0);
+		snprintf(out, size, "did not listen in %.1f s", w->slot->cluster->settings.ready_ms / 1000.0);
 	else if (d->signal >= 0)
 		snprintf(out, size, "was killed by SIG%s", name ? name : "?");
 	else
@@ -265,7 +273,7 @@ static void describe(const struct umbel_worker *w, const struct death *d, char *
 
 void spares_worker_dead(struct umbel_worker *w, const struct death *d)
 {
-	struct cluster *c = w->cluster;
+	struct cluster *c = w->slot->cluster;
 	struct spares *s = &c->spares;
 	char how[128];
 
@@ -286,7 +294,7 @@ void spares_check_limits(struct cluster *c)
 	struct umbel_worker *w;
 	char why[96];
 
-	TAILQ_FOREACH (w, &c->workers, link)
+	TAILQ_FOREACH (w, &c->crew.workers, link)
 		if (w->is_spare && w->state == UMBEL_STATE_HELD && limits_is_over(w, why, sizeof(why))) {
 			cluster_note(c, 0, "spare", "pid %d is replaced: %s", (int)w->receiver.pid, why);
 			spares_end(w);

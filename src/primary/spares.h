@@ -27,9 +27,6 @@ void spares_close(struct cluster *c);
  * successor may need the CPU. */
 void spares_update(struct cluster *c);
 
-/* Workers of that generation cannot be held: those that boot are ended, and it is said why. */
-void spares_cannot_be(struct cluster *c, const struct generation *g, const char *why);
-
 /* What they are started from has changed. */
 void spares_renew(struct cluster *c);
 
@@ -43,6 +40,9 @@ void spares_check_limits(struct cluster *c);
 /* ---- worker.c tells ---- */
 
 void spares_worker_held(struct umbel_worker *w);
+
+/* Workers of its generation cannot be held: those that boot are ended, and it is said why. */
+void spares_worker_cannot(struct umbel_worker *w, const char *why);
 void spares_worker_dead(struct umbel_worker *w, const struct death *d);
 
 /* Pure: how long after the end of one the next is started; ends: too soon, in a row. Milliseconds. */

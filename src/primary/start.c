@@ -5,7 +5,6 @@
 #include "primary/activation.h"
 #include "primary/intercept.h"
 #include "primary/ready.h"
-#include "primary/slot.h"
 #include "program/generation.h"
 #include "program/inspect.h"
 #include "program/node_words.h"
@@ -42,57 +41,53 @@ struct start {
 
 /* ---- what it executes ---- */
 
-static char *const *argv_of(const struct slot *slot)
+static char *const *argv_of(const struct crew *crew, const struct program *program)
 {
-	const struct cluster *c = slot->cluster;
-
-	return slot->program.argv ? slot->program.argv : c->settings.argv ? c->settings.argv : c->argv;
+	return program->argv ? program->argv : crew->settings->argv ? crew->settings->argv : crew->argv;
 }
 
 /* Its listen(2) would hang, and it end, without a word. */
-static void tell_no_worker(const struct slot *slot, const char *path)
+static void tell_no_worker(struct crew *crew, char *const *argv, const char *path)
 {
-	struct cluster *c = slot->cluster;
-
-	if (c->kind != KIND_NODE || c->told_no_worker || !argv_of(slot)[0] || !kind_is_node_itself(path) ||
-	    !node_words_no_worker(argv_of(slot) + 1))
+	if (crew->kind != KIND_NODE || crew->told_no_worker || !argv[0] || !kind_is_node_itself(path) ||
+	    !node_words_no_worker(argv + 1))
 		return;
-	c->told_no_worker = true;
-	cluster_note(c, 0, "share", "node makes a worker of a script only, and not with --run, --test or --watch: without "
-		     "--share node it is met at bind()");
+	crew->told_no_worker = true;
+	events_add_note(crew->events, 0, "share", "node makes a worker of a script only, and not with --run, --test or "
+			"--watch: without --share node it is met at bind()");
 }
 
-static int find_program(struct slot *slot, enum kind *ret_kind, const char **ret_why, char *path, size_t size)
+static int find_program(struct crew *crew, const struct program *program, enum kind *ret_kind, const char **ret_why,
+			char *path, size_t size)
 {
-	struct cluster *c = slot->cluster;
-	const char *given = slot->program.exec ? slot->program.exec : c->settings.exec;
-	const char *name = given ? given : c->own_path ? c->own_path : c->argv[0];
-	int err = spawn_find(name, c->settings.cwd, path, size);
+	const char *given = program->exec ? program->exec : crew->settings->exec;
+	const char *name = given ? given : crew->own_path ? crew->own_path : crew->argv[0];
+	int err = spawn_find(name, crew->settings->cwd, path, size);
 
 	if (err)
-		return reason_set(c->reason, err, "cannot execute %s: %s", name, strerror(-err));
-	if (c->kind != KIND_AUTO) {
-		*ret_kind = c->kind;
+		return reason_set(crew->reason, err, "cannot execute %s: %s", name, strerror(-err));
+	if (crew->kind != KIND_AUTO) {
+		*ret_kind = crew->kind;
 		*ret_why = "chosen by --share";
-		tell_no_worker(slot, path);
+		tell_no_worker(crew, argv_of(crew, program), path);
 	} else if (!given) {
 		*ret_kind = KIND_CHANNEL;
 		*ret_why = "the program of the primary itself";
 	} else {
-		*ret_kind = kind_of_program(name, path, argv_of(slot), ret_why);
+		*ret_kind = kind_of_program(name, path, argv_of(crew, program), ret_why);
 	}
 	return 0;
 }
 
 /* The lowest after `base` that no other worker has. */
-static int free_inspect_port(const struct cluster *c, int base)
+static int free_inspect_port(const struct crew *crew, int base)
 {
 	struct umbel_worker *w;
 	int port;
 
 	for (int count = 1;; count++) {
 		port = inspect_port_after(base, count);
-		TAILQ_FOREACH (w, &c->workers, link)
+		TAILQ_FOREACH (w, &crew->workers, link)
 			if (w->inspect_port == port)
 				break;
 		if (!w)
@@ -146,7 +141,7 @@ static int give_inspect_port(struct start *s)
 		base = inspect_port_of_text(options);
 	if (!base)
 		return 0;
-	w->inspect_port = free_inspect_port(w->cluster, base);
+	w->inspect_port = free_inspect_port(w->crew, base);
 	snprintf(s->inspect_option, sizeof(s->inspect_option), "--inspect-port=%d", w->inspect_port);
 	return is_script ? give_it_in_environment(s, options) : give_it_in_argv(s, at);
 }
@@ -160,7 +155,7 @@ static void write_port(const struct umbel_worker *w, char *const *base, char *ou
 	out[0] = '\0';
 	if (environment_value(base, "PORT"))
 		return;
-	for (char *const *l = w->cluster->settings.listen; l && *l; l++)
+	for (char *const *l = w->crew->settings->listen; l && *l; l++)
 		if (address_parse(*l, &a, &why) == 0 && a.kind == ADDRESS_TCP && a.port > 0) {
 			snprintf(out, size, "PORT=%d", a.port);
 			return;
@@ -182,14 +177,14 @@ static int channel_place(const struct start *s)
 {
 	const struct umbel_worker *w = s->w;
 
-	return spawn_channel(&(struct spawn){.channel = settings_channel(&w->cluster->settings),
+	return spawn_channel(&(struct spawn){.channel = settings_channel(w->crew->settings),
 					     .socket_count = s->activation.count});
 }
 
 static int build_environment(struct start *start)
 {
 	const struct umbel_worker *w = start->w;
-	const struct umbel_settings *settings = &w->cluster->settings;
+	const struct umbel_settings *settings = w->crew->settings;
 	struct generation *g = w->generation;
 	char port[32], *ports[] = {port, NULL}, *sockets[4];
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
@@ -198,7 +193,7 @@ static int build_environment(struct start *start)
 	char *own[7] = {id, number, max_message, grace};
 	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
-	char *const *more[] = {ports, g->base ? NULL : settings->env, w->slot->program.env, g->more, own,
+	char *const *more[] = {ports, g->base ? NULL : settings->env, w->program->env, g->more, own,
 			       has_slot ? of_slot : NULL, sockets,
 			       w->kind == KIND_NODE ? node : NULL};
 	char **base = g->base ? g->base : environ, *preload = NULL;
@@ -211,10 +206,10 @@ static int build_environment(struct start *start)
 	write_port(w, base, port, sizeof(port));
 	ports[0] = port[0] ? port : NULL;
 	name_sockets(&start->activation, sockets);
-	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->slot->number);
+	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->receiver.slot);
 	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->receiver.id);
 	snprintf(number, sizeof(number), "UMBEL_GENERATION=%u", g->number);
-	snprintf(instance, sizeof(instance), "NODE_APP_INSTANCE=%d", w->slot->number - 1);
+	snprintf(instance, sizeof(instance), "NODE_APP_INSTANCE=%d", w->receiver.slot - 1);
 	snprintf(unique, sizeof(unique), "NODE_UNIQUE_ID=%u", w->receiver.id);
 	snprintf(max_message, sizeof(max_message), "UMBEL_MAX_MESSAGE=%zu", settings->max_message);
 	snprintf(grace, sizeof(grace), "UMBEL_GRACE_MS=%u", settings->grace_ms);
@@ -266,7 +261,7 @@ static bool may_inherit(int fd)
 
 static int open_descriptor(struct start *s, int i, int channel)
 {
-	int setting = s->w->cluster->settings.stdio[i];
+	int setting = s->w->crew->settings->stdio[i];
 	bool is_standard = i < 3;
 
 	switch (setting) {
@@ -305,7 +300,7 @@ static void close_descriptors(struct start *s, bool failed)
 static int spawn_it(struct start *s, int channel, int filter_to)
 {
 	struct umbel_worker *w = s->w;
-	const struct umbel_settings *settings = &w->cluster->settings;
+	const struct umbel_settings *settings = w->crew->settings;
 	int err = activation_offer(w, &s->activation);
 
 	s->has_reason = err;
@@ -329,9 +324,9 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 		    .pid_text = s->activation.count ? (char *)environment_value(s->env, "LISTEN_PID") : NULL,
 		    .keep_channel = w->kind != KIND_NONE,
 		    .outlives_us = w->kind == KIND_NODE,
-		    .filter = filter_to >= 0 ? &w->cluster->filter : NULL,
+		    .filter = filter_to >= 0 ? &w->crew->filter : NULL,
 		    .filter_to = filter_to,
-		    .nofile = w->cluster->nofile,
+		    .nofile = w->crew->nofile,
 		};
 		memcpy(spawn.fds, s->theirs, sizeof(spawn.fds));
 		err = spawn_process(&spawn, &w->receiver.pid, &w->pidfd);
@@ -345,51 +340,51 @@ static int spawn_it(struct start *s, int channel, int filter_to)
 	return err;
 }
 
-static struct umbel_worker *worker_new(struct slot *slot, struct generation *g, enum kind kind)
+static struct umbel_worker *worker_new(struct crew *crew, int slot, enum kind kind)
 {
 	struct umbel_worker *w = calloc(1, sizeof(*w));
-	struct cluster *c = slot->cluster;
 
 	if (!w)
 		return NULL;
-	w->cluster = c;
-	w->slot = slot;
-	receiver_init(&w->receiver, &c->sharing, w);
-	w->receiver.slot = slot->number;
-	w->is_spare = w->lacks_slot = slot->number == 0;
-	w->receiver.id = c->last_id + 1;
+	w->crew = crew;
+	receiver_init(&w->receiver, &crew->sharing, w);
+	w->receiver.slot = slot;
+	w->is_spare = w->lacks_slot = slot == 0;
+	w->receiver.id = crew->last_id + 1;
 	w->kind = kind;
-	w->receiver.takes = !ready_is_withheld(&c->settings);
+	w->receiver.takes = !ready_is_withheld(crew->settings);
 	w->receiver.connected = kind != KIND_NONE;
-	w->is_other_user = c->settings.uid >= 0 && (uid_t)c->settings.uid != geteuid();
+	w->is_other_user = crew->settings->uid >= 0 && (uid_t)crew->settings->uid != geteuid();
 	w->started_ms = worker_now_ms();
-	w->chance = cluster_chance(c);
+	w->chance = crew_chance(crew);
 	w->pidfd = w->notify.fd = -1;
 	for (int i = 0; i < UMBEL_STDIO_MAX; i++)
 		w->stdio[i] = -1;
 	accounts_init(&w->accounts);
-	w->generation = generation_ref(g);
 	return w;
 }
 
-int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **ret)
+int worker_start(struct crew *crew, int slot, const struct program *program, struct generation *g,
+		 struct umbel_worker **ret)
 {
-	struct cluster *c = slot->cluster;
 	struct start s = {.theirs = {-1, -1, -1, -1, -1, -1, -1, -1}};
 	enum kind kind = KIND_NONE;
 	const char *why = NULL;
-	int ends[2], filter_to = -1, err = find_program(slot, &kind, &why, s.path, sizeof(s.path));
+	int ends[2], filter_to = -1, err;
 
-	if (!err && slot->number == 0 && !kind_can_be_held(kind))
-		err = reason_set(c->reason, -ENOTSUP, "a program of the kind '%s' cannot be held before it listens",
+	err = find_program(crew, program, &kind, &why, s.path, sizeof(s.path));
+	if (!err && slot == 0 && !kind_can_be_held(kind))
+		err = reason_set(crew->reason, -ENOTSUP, "a program of the kind '%s' cannot be held before it listens",
 				 kind_name(kind));
 	if (err)
 		return err;
-	s.argv = argv_of(slot);
-	s.w = worker_new(slot, g, kind);
+	s.argv = argv_of(crew, program);
+	s.w = worker_new(crew, slot, kind);
 	if (!s.w)
-		return reason_set(c->reason, -ENOMEM, "out of memory");
+		return reason_set(crew->reason, -ENOMEM, "out of memory");
 	s.w->kind_why = why;
+	s.w->program = program;
+	s.w->generation = generation_ref(g);
 	err = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (!err) {
 		if (kind == KIND_INTERCEPT)
@@ -406,13 +401,13 @@ int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **
 		intercept_destroy(s.w);
 		generation_unref(s.w->generation);
 		free(s.w);
-		return s.has_reason ? err : reason_set(c->reason, err, "cannot start a worker: %s", strerror(-err));
+		return s.has_reason ? err : reason_set(crew->reason, err, "cannot start a worker: %s", strerror(-err));
 	}
-	c->last_id++;
+	crew->last_id++;
 	worker_attach(s.w, ends[0]);
 	if (s.notify_error)
-		cluster_note(c, slot->number, "notify", "pid %d has no NOTIFY_SOCKET: %s", (int)s.w->receiver.pid,
-			     strerror(-s.notify_error));
+		events_add_note(crew->events, slot, "notify", "pid %d has no NOTIFY_SOCKET: %s",
+				(int)s.w->receiver.pid, strerror(-s.notify_error));
 	*ret = s.w;
 	return 0;
 }

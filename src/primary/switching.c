@@ -68,7 +68,7 @@ static struct share *find(const struct cluster *c, const char *address)
 	if (address_parse(address, &a, &why) < 0)
 		return NULL;
 	address_format(&a, text, sizeof(text));
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &c->crew.sharing.shares, link)
 		if (strcmp(s->address, text) == 0 ||
 		    (a.family == AF_UNSPEC && a.kind == s->listener.address.kind && a.port == s->listener.address.port))
 			return s;
@@ -86,7 +86,7 @@ static int set_all(struct cluster *c, enum umbel_policy p)
 	struct share *s;
 	int err = 0;
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+	TAILQ_FOREACH (s, &c->crew.sharing.shares, link) {
 		any = true;
 		err = check(c, s, p);
 		if (err && deaf_worker(s))
@@ -96,7 +96,7 @@ static int set_all(struct cluster *c, enum umbel_policy p)
 	if (any && !changed)
 		return err; /* the last one's reason */
 	c->settings.policy = p;
-	TAILQ_FOREACH (s, &c->sharing.shares, link) {
+	TAILQ_FOREACH (s, &c->crew.sharing.shares, link) {
 		const char *why;
 
 		if (policy_is_possible(p, s->listener.address.kind, s->form, &why))
@@ -172,9 +172,9 @@ int cluster_choose(struct cluster *c, const char *address, umbel_chooser *f, voi
 		set_chooser(s, f, data);
 		return 0;
 	}
-	c->sharing.chooser = f;
-	c->sharing.chooser_data = data;
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	c->crew.sharing.chooser = f;
+	c->crew.sharing.chooser_data = data;
+	TAILQ_FOREACH (s, &c->crew.sharing.shares, link)
 		if (share_accepts(s) && !deaf_worker(s))
 			set_chooser(s, f, data);
 	return 0;
@@ -187,7 +187,7 @@ int cluster_check_slots(struct cluster *c, int wanted)
 	const struct share *s;
 	bool steered = policy_is_steered(settings_policy(&c->settings));
 
-	TAILQ_FOREACH (s, &c->sharing.shares, link)
+	TAILQ_FOREACH (s, &c->crew.sharing.shares, link)
 		steered |= policy_is_steered(s->policy);
 	if (steered && wanted > UMBEL_STEERED_SLOTS_MAX)
 		return reason_set(c->reason, -EINVAL, "%d workers: at most %d can be steered to; with policy rr, least or "
@@ -197,8 +197,8 @@ int cluster_check_slots(struct cluster *c, int wanted)
 
 void cluster_slots_changed(struct cluster *c)
 {
-	sharing_trim(&c->sharing);
-	steering_update_all(&c->sharing);
+	sharing_trim(&c->crew.sharing);
+	steering_update_all(&c->crew.sharing);
 	reload_consider(c);
 	spares_update(c);
 }

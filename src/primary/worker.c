@@ -11,7 +11,6 @@
 #include "primary/leftover.h"
 #include "primary/probe.h"
 #include "primary/ready.h"
-#include "primary/slot.h"
 #include "program/generation.h"
 #include "program/spawn.h"
 #include "share/handoff.h"
@@ -82,7 +81,7 @@ static void send_signal(const struct umbel_worker *w, int sig)
 
 static void say_stop(struct umbel_worker *w)
 {
-	const struct umbel_settings *s = &w->cluster->settings;
+	const struct umbel_settings *s = w->crew->settings;
 
 	if (s->signal_first && s->stop_message &&
 	    dialogue_send_user(w, s->stop_message, strlen(s->stop_message), -1) == 0)
@@ -99,9 +98,9 @@ static void take_no_more(struct umbel_worker *w)
 	for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++)
 		w->deadlines[over[i]] = 0;
 	probe_end(w);
-	sharing_leave_all(&w->cluster->sharing, &w->receiver);
+	sharing_leave_all(&w->crew->sharing, &w->receiver);
 	if (!w->deadlines[DEADLINE_GRACE])
-		worker_deadline(w, DEADLINE_GRACE, w->cluster->settings.grace_ms);
+		worker_deadline(w, DEADLINE_GRACE, w->crew->settings->grace_ms);
 }
 
 static void action_nothing(struct umbel_worker *w)
@@ -111,22 +110,27 @@ static void action_nothing(struct umbel_worker *w)
 static void action_tell_ready(struct umbel_worker *w)
 {
 	w->was_ready = true;
-	w->cluster->events->settled = true;
+	w->crew->events->settled = true;
 	w->ready_ms = worker_now_ms();
 	probe_end(w);
 	worker_no_deadline(w, DEADLINE_READY);
 	worker_no_deadline(w, DEADLINE_AFTER);
-	worker_deadline(w, DEADLINE_PROOF, w->cluster->settings.min_up_ms);
-	worker_deadline(w, DEADLINE_SOAK, w->cluster->settings.soak_ms);
+	worker_deadline(w, DEADLINE_PROOF, w->crew->settings->min_up_ms);
+	worker_deadline(w, DEADLINE_SOAK, w->crew->settings->soak_ms);
 	activation_ready(w);
-	events_add(w->cluster->events, UMBEL_READY, w, "", 0);
-	slot_worker_ready(w);
+	events_add(w->crew->events, UMBEL_READY, w, "", 0);
+	w->crew->tells->ready(w);
+}
+
+static void action_hold(struct umbel_worker *w)
+{
+	w->crew->tells->held(w);
 }
 
 static void action_limit(struct umbel_worker *w)
 {
 	take_no_more(w);
-	slot_worker_leaves(w);
+	w->crew->tells->leaves(w);
 }
 
 static void action_drain(struct umbel_worker *w)
@@ -137,7 +141,7 @@ static void action_drain(struct umbel_worker *w)
 		drain_begin(w); /* this first: it looks at what it serves */
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
-	w->reads_alone = sharing_retire_alone(&w->cluster->sharing, &w->receiver);
+	w->reads_alone = sharing_retire_alone(&w->crew->sharing, &w->receiver);
 	if (w->receiver.has_preload) {
 		receiver_send(&w->receiver, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
@@ -178,7 +182,7 @@ void worker_happens(struct umbel_worker *w, enum worker_event event)
 {
 	static void (*const actions[WORKER_ACTIONS])(struct umbel_worker *) = {
 	    [WORKER_NOTHING] = action_nothing, [WORKER_TELL_READY] = action_tell_ready,
-	    [WORKER_HOLD] = spares_worker_held,     [WORKER_DRAIN] = action_drain,
+	    [WORKER_HOLD] = action_hold,     [WORKER_DRAIN] = action_drain,
 	    [WORKER_LIMIT] = action_limit,     [WORKER_SIGNAL] = action_signal,
 	    [WORKER_KILL] = action_kill,       [WORKER_BURY] = action_bury,
 	};
@@ -200,7 +204,7 @@ void worker_ask(struct umbel_worker *w)
 	/* One that never spoke would not understand, and serves nobody, unless it has sockets. */
 	bool is_deaf = !w->online || !w->receiver.connected;
 	bool serves = calls_have_sockets(w) && w->state != UMBEL_STATE_STARTING;
-	bool by_signal = w->cluster->settings.signal_first || (is_deaf && !serves);
+	bool by_signal = w->crew->settings->signal_first || (is_deaf && !serves);
 
 	w->receiver.asked = w->asked_by_us = true;
 	worker_happens(w, by_signal ? WORKER_DISMISS : WORKER_ASK);
@@ -210,17 +214,17 @@ void worker_leaves(struct umbel_worker *w)
 {
 	w->receiver.asked = true;
 	worker_happens(w, WORKER_LEAVES);
-	sharing_leave_all(&w->cluster->sharing, &w->receiver);
+	sharing_leave_all(&w->crew->sharing, &w->receiver);
 }
 
 void worker_set_takes(struct umbel_worker *w, bool takes)
 {
 	if (w->receiver.takes != takes) {
 		w->receiver.takes = takes;
-		steering_update_all(&w->cluster->sharing);
+		steering_update_all(&w->crew->sharing);
 	}
 	if (takes)
-		sharing_resume(&w->cluster->sharing);
+		sharing_resume(&w->crew->sharing);
 }
 
 /* ---- deadlines ---- */
@@ -238,11 +242,11 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		ready_listens(w);
 		break;
 	case DEADLINE_PROOF:
-		slot_worker_proved(w);
+		w->crew->tells->proved(w);
 		break;
 	case DEADLINE_SOAK:
 		w->soaked = true;
-		slot_worker_soaked(w);
+		w->crew->tells->soaked(w);
 		break;
 	case DEADLINE_PARTED:
 		worker_happens(w, WORKER_LEAVES);
@@ -257,8 +261,7 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 			say_stop(w);
 		break;
 	case DEADLINE_GRACE:
-		cluster_note(w->cluster, w->slot->number, "kill", "pid %d did not leave within its grace: "
-			     "SIGKILL", (int)w->receiver.pid);
+		worker_note(w, "kill", "pid %d did not leave within its grace: SIGKILL", (int)w->receiver.pid);
 		worker_happens(w, WORKER_OVERDUE);
 		break;
 	case DEADLINE_SOCKETS:
@@ -269,7 +272,7 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 		break;
 	case DEADLINE_AGE:
 	case DEADLINES:
-		slot_recycle_due(w);
+		w->crew->tells->is_due(w);
 		break;
 	}
 }
@@ -277,7 +280,7 @@ static void on_deadline(struct umbel_worker *w, enum worker_deadline which)
 static void on_timer(uv_timer_t *timer)
 {
 	struct umbel_worker *w = timer->data;
-	uint64_t now = uv_now(&w->cluster->loop);
+	uint64_t now = uv_now(w->crew->loop);
 
 	for (int i = 0; i < DEADLINES; i++)
 		if (w->deadlines[i] && w->deadlines[i] <= now) {
@@ -290,7 +293,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void arm(struct umbel_worker *w)
 {
-	uint64_t now = uv_now(&w->cluster->loop), first = 0;
+	uint64_t now = uv_now(w->crew->loop), first = 0;
 
 	for (int i = 0; i < DEADLINES; i++)
 		if (w->deadlines[i] && (!first || w->deadlines[i] < first))
@@ -303,8 +306,8 @@ static void arm(struct umbel_worker *w)
 
 void worker_deadline(struct umbel_worker *w, enum worker_deadline which, uint64_t ms)
 {
-	uv_update_time(&w->cluster->loop); /* the last turn may be long ago */
-	w->deadlines[which] = uv_now(&w->cluster->loop) + ms;
+	uv_update_time(w->crew->loop); /* the last turn may be long ago */
+	w->deadlines[which] = uv_now(w->crew->loop) + ms;
 	arm(w);
 }
 
@@ -333,9 +336,9 @@ void worker_part(struct umbel_worker *w)
 		w->receiver.connected = false; /* it closes what it does not know; its sockets are its own */
 	} else if (w->receiver.connected) {
 		w->receiver.connected = false;
-		sharing_leave_all(&w->cluster->sharing, &w->receiver);
+		sharing_leave_all(&w->crew->sharing, &w->receiver);
 		handoff_give_back_all(&w->receiver);
-		events_add(w->cluster->events, UMBEL_DISCONNECT, w, "", 0);
+		events_add(w->crew->events, UMBEL_DISCONNECT, w, "", 0);
 	}
 	if (!w->online || w->state == UMBEL_STATE_DEAD)
 		return;
@@ -350,9 +353,9 @@ void worker_part(struct umbel_worker *w)
 void worker_tell_failed(struct umbel_worker *w, int error, const char *why)
 {
 	if (w->is_spare)
-		cluster_note(w->cluster, 0, "spare", "pid %d: %s", (int)w->receiver.pid, why);
+		events_add_note(w->crew->events, 0, "spare", "pid %d: %s", (int)w->receiver.pid, why);
 	else
-		events_add_failed(w->cluster->events, w, error, why);
+		events_add_failed(w->crew->events, w, error, why);
 }
 
 /* What it said before it died still counts. */
@@ -370,18 +373,18 @@ static void finish(struct umbel_worker *w)
 {
 	struct queued_event *e;
 
-	TAILQ_REMOVE(&w->cluster->workers, w, link);
+	TAILQ_REMOVE(&w->crew->workers, w, link);
 	receiver_leave(&w->receiver);
 	uv_close((uv_handle_t *)&w->death, on_handle_closed);
 	uv_close((uv_handle_t *)&w->timer, on_handle_closed);
 	fd_close(&w->pidfd);
 	notify_close(w);
 	intercept_end(w);
-	sharing_leave_all(&w->cluster->sharing, &w->receiver);
-	sharing_release(&w->cluster->sharing, &w->receiver);
+	sharing_leave_all(&w->crew->sharing, &w->receiver);
+	sharing_release(&w->crew->sharing, &w->receiver);
 	scoreboard_unmap(w->receiver.board);
 	w->receiver.board = NULL;
-	e = events_add(w->cluster->events, UMBEL_GONE, w, "", 0);
+	e = events_add(w->crew->events, UMBEL_GONE, w, "", 0);
 	if (e)
 		e->told = on_gone_told;
 }
@@ -399,7 +402,7 @@ static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 static void on_death(uv_poll_t *poll, int status, int events)
 {
 	struct umbel_worker *w = poll->data;
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 	struct death d;
 	siginfo_t info;
 
@@ -411,13 +414,13 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	is_dead(w, &info, WNOHANG);
 	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
 	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->receiver.asked && calls_have_sockets(w))
-		w->went_away = leftover_end(w) > 0;
+		w->went_away = leftover_end(&w->receiver) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);
 	death_tell(w, &info, &d);
 	finish(w);
-	sharing_resume(&c->sharing); /* before a successor is forked, which would hold copies for a moment */
-	slot_worker_dead(w, &d);
+	sharing_resume(&crew->sharing); /* before a successor is forked, which would hold copies for a moment */
+	crew->tells->dead(w, &d);
 }
 
 void worker_destroy(struct umbel_worker *w)
@@ -435,19 +438,19 @@ void worker_destroy(struct umbel_worker *w)
 
 void worker_attach(struct umbel_worker *w, int channel)
 {
-	struct cluster *c = w->cluster;
+	struct crew *crew = w->crew;
 
-	channel_open(&w->receiver.channel, channel, c->settings.max_message, c->settings.max_queue);
-	uv_poll_init(&c->loop, &w->channel_poll, channel);
-	uv_poll_init(&c->loop, &w->death, w->pidfd);
-	uv_timer_init(&c->loop, &w->timer);
+	channel_open(&w->receiver.channel, channel, crew->settings->max_message, crew->settings->max_queue);
+	uv_poll_init(crew->loop, &w->channel_poll, channel);
+	uv_poll_init(crew->loop, &w->death, w->pidfd);
+	uv_timer_init(crew->loop, &w->timer);
 	w->channel_poll.data = w->death.data = w->timer.data = w;
 	w->references = 4 + notify_begin(w); /* three handles, perhaps one more, and GONE */
 	uv_poll_start(&w->channel_poll, UV_READABLE, dialogue_on_channel);
 	uv_poll_start(&w->death, UV_READABLE, on_death);
 	intercept_begin(w);
-	TAILQ_INSERT_TAIL(&c->workers, w, link);
+	TAILQ_INSERT_TAIL(&crew->workers, w, link);
 	receiver_join(&w->receiver);
-	events_add(c->events, UMBEL_FORK, w, "", 0);
+	events_add(crew->events, UMBEL_FORK, w, "", 0);
 	activation_begin(w);
 }

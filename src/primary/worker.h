@@ -4,7 +4,7 @@
 #ifndef UMBEL_PRIMARY_WORKER_H
 #define UMBEL_PRIMARY_WORKER_H
 
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/life.h"
 #include "primary/notify.h"
 #include "primary/told.h"
@@ -14,6 +14,8 @@
 #include "wire/accounts.h"
 
 struct generation;
+struct program;
+struct slot;
 struct intercept;
 struct drain;
 
@@ -43,8 +45,9 @@ struct held {
 struct umbel_worker {
 	TAILQ_ENTRY(umbel_worker) link;
 	struct receiver receiver; /* what its addresses see of it */
-	struct cluster *cluster;
-	struct slot *slot;
+	struct crew *crew;
+	struct slot *slot; /* of who is told; nothing here looks into it */
+	const struct program *program; /* the slot's own */
 	struct generation *generation;
 	int pidfd;
 	enum umbel_state state; /* changed by worker_happens() alone */
@@ -53,7 +56,7 @@ struct umbel_worker {
 	const char *kind_why; /* a constant: why this one */
 	uint64_t offered_inode; /* of the first of them */
 	bool asked_by_us;
-	bool is_spare;        /* it has no slot yet (w->slot is a waiting place): spares.h */
+	bool is_spare;        /* it has no slot yet: spares.h */
 	bool lacks_slot;      /* it was one when it was started: nobody has told it its slot */
 	bool serves;          /* it said that it can, while it was one */
 	bool late;            /* killed because it was not ready in time */
@@ -93,9 +96,10 @@ struct umbel_worker {
 	struct told told;
 };
 
-/* Starts a process in the slot, which does not know of it yet. On error nothing has changed; the reason is
- * set. In start.c, as is worker_new(). */
-int worker_start(struct slot *slot, struct generation *g, struct umbel_worker **ret);
+/* Starts a process for a slot (0: it is a spare), which does not know of it yet: w->slot is the caller's to set. On
+ * error nothing has changed; the reason is set. In start.c. */
+int worker_start(struct crew *crew, int slot, const struct program *program, struct generation *g,
+		 struct umbel_worker **ret);
 
 /* UMBEL_FAILED; of a spare a note: its end is nobody's failure. */
 void worker_tell_failed(struct umbel_worker *w, int error, const char *why);
@@ -120,5 +124,7 @@ void worker_unref(struct umbel_worker *w); /* one of w->references is over */
 /* For start.c: begins to watch the channel, the pidfd and the deadlines. */
 void worker_attach(struct umbel_worker *w, int channel);
 uint64_t worker_now_ms(void); /* of uv_hrtime() */
+
+#define worker_note(w, ...) events_add_note((w)->crew->events, (w)->receiver.slot, __VA_ARGS__)
 
 #endif

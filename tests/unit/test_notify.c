@@ -1,7 +1,7 @@
 /* What sd_notify(3) sends, taken apart; a worker's socket. */
 #include "primary/notify.h"
 
-#include "primary/cluster.h"
+#include "primary/crew.h"
 #include "primary/worker.h"
 
 #include <errno.h>
@@ -183,8 +183,9 @@ static int send_to(const char *variable, const char *text)
 
 static void test_a_socket_each(void **state)
 {
-	struct cluster c = {.settings.uid = -1};
-	struct umbel_worker one = {.cluster = &c, .notify.fd = -1}, other = one;
+	struct umbel_settings settings = {.uid = -1};
+	struct crew crew = {.settings = &settings};
+	struct umbel_worker one = {.crew = &crew, .notify.fd = -1}, other = one;
 	char variables[2][NOTIFY_VARIABLE];
 
 	assert_int_equal(notify_open(&one, variables[0]), 0);
@@ -208,8 +209,9 @@ static void test_a_socket_each(void **state)
 
 static void test_out_of_descriptors(void **state)
 {
-	struct cluster c = {.settings.uid = -1};
-	struct umbel_worker w = {.cluster = &c, .notify.fd = -1};
+	struct umbel_settings settings = {.uid = -1};
+	struct crew crew = {.settings = &settings};
+	struct umbel_worker w = {.crew = &crew, .notify.fd = -1};
 	char variable[NOTIFY_VARIABLE] = "";
 	int lowest = dup(0);
 	struct rlimit before, none;
