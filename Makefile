@@ -9,7 +9,7 @@
 #   make bench         the figures
 #   make bench-reload  broken code reloaded here, by PM2 and by gunicorn
 #   make fuzz          each fuzz target for FUZZ_SECONDS (600)
-#   make docs          docs/LIFE.md from the tables of src/primary/life.c
+#   make docs          docs/LIFE.md from the tables of src/life/life.c
 #   make lint          clang-tidy, and how far clang-format would go
 #   make install       DESTDIR= PREFIX=/usr/local
 #

@@ -1,6 +1,6 @@
 /* life: prints docs/LIFE.md, the life of a worker and of a slot, from the tables that the primary acts on
- * (src/primary/life.c). `make docs` runs it. */
-#include "primary/life.h"
+ * (src/life/life.c). `make docs` runs it. */
+#include "life/life.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,13 +160,13 @@ static void print_diagram(const struct table *t)
 /* ---- the page ---- */
 
 static const char head[] =
-    "<!-- Written by `make docs` from src/primary/life.c. Change the tables there. -->\n"
+    "<!-- Written by `make docs` from src/life/life.c. Change the tables there. -->\n"
     "\n"
     "# The life of a worker and of a slot\n"
     "\n"
     "Each is in one of a few states, and changes by a table alone: a column for each state, a row for\n"
     "each event, in the cell the next state and, after the colon, what the primary does. In an empty\n"
-    "cell nothing changes. What the events and actions are is said in `src/primary/life.h`; the\n"
+    "cell nothing changes. What the events and actions are is said in `src/life/life.h`; the\n"
     "diagrams show the same without actions.\n";
 
 static const char about_workers[] =

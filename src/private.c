@@ -3,7 +3,7 @@
 
 #include "base/fd.h"
 #include "facade.h"
-#include "primary/worker.h"
+#include "life/worker.h"
 #include "program/generation.h"
 #include "program/settings.h"
 #include "program/spawn.h"

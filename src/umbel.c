@@ -4,7 +4,7 @@
 #include "base/fd.h"
 #include "base/parallelism.h"
 #include "facade.h"
-#include "primary/worker.h"
+#include "life/worker.h"
 #include "program/generation.h"
 #include "wire/json.h"
 

@@ -1,9 +1,9 @@
 #include "primary/cluster.h"
 
 #include "base/fd.h"
-#include "primary/dialogue.h"
+#include "life/dialogue.h"
+#include "life/worker.h"
 #include "primary/limits.h"
-#include "primary/worker.h"
 #include "program/generation.h"
 #include "program/settings.h"
 

@@ -6,7 +6,7 @@
 #include "base/events.h"
 #include "base/reason.h"
 #include "base/signals.h"
-#include "primary/crew.h"
+#include "life/crew.h"
 #include "primary/reload.h"
 #include "primary/slot.h"
 #include "primary/spares.h"

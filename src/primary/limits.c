@@ -1,9 +1,9 @@
 #include "primary/limits.h"
 
 #include "base/proc.h"
+#include "life/worker.h"
 #include "primary/cluster.h"
 #include "primary/reload.h"
-#include "primary/worker.h"
 
 #include <stdio.h>
 

@@ -1,8 +1,8 @@
 #include "primary/reload.h"
 
+#include "life/worker.h"
 #include "primary/cluster.h"
 #include "primary/limits.h"
-#include "primary/worker.h"
 #include "program/generation.h"
 
 #include <errno.h>

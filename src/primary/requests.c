@@ -1,8 +1,8 @@
 /* What the user asks a cluster for: cluster.h. Policies: switching.c. */
-#include "primary/activation.h"
+#include "life/activation.h"
+#include "life/dialogue.h"
+#include "life/worker.h"
 #include "primary/cluster.h"
-#include "primary/dialogue.h"
-#include "primary/worker.h"
 #include "program/settings.h"
 #include "share/policy.h"
 

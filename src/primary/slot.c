@@ -1,10 +1,10 @@
 #include "primary/slot.h"
 
+#include "life/ready.h"
+#include "life/worker.h"
 #include "primary/cluster.h"
 #include "primary/limits.h"
-#include "primary/ready.h"
 #include "primary/reload.h"
-#include "primary/worker.h"
 #include "program/generation.h"
 #include "program/settings.h"
 

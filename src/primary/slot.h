@@ -3,7 +3,7 @@
 #ifndef UMBEL_PRIMARY_SLOT_H
 #define UMBEL_PRIMARY_SLOT_H
 
-#include "primary/life.h"
+#include "life/life.h"
 #include "program/settings.h"
 #include "umbel.h"
 

@@ -1,11 +1,11 @@
 #include "primary/spares.h"
 
+#include "life/dialogue.h"
+#include "life/intercept.h"
+#include "life/ready.h"
+#include "life/worker.h"
 #include "primary/cluster.h"
-#include "primary/dialogue.h"
-#include "primary/intercept.h"
 #include "primary/limits.h"
-#include "primary/ready.h"
-#include "primary/worker.h"
 #include "program/generation.h"
 #include "wire/node.h"
 

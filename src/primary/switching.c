@@ -1,6 +1,6 @@
 /* What the user says of policies, and of the slots that they need: cluster.h. */
+#include "life/worker.h"
 #include "primary/cluster.h"
-#include "primary/worker.h"
 #include "program/settings.h"
 #include "share/counting.h"
 #include "share/policy.h"

@@ -1,5 +1,5 @@
 /* Which settings go with sockets that a program finds at its start. */
-#include "primary/activation.h"
+#include "life/activation.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* What a worker and a slot may be: every cell of both tables, what a death means, how long to wait. */
-#include "primary/life.h"
+#include "life/life.h"
 
 #include <errno.h>
 #include <setjmp.h>

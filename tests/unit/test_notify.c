@@ -1,8 +1,8 @@
 /* What sd_notify(3) sends, taken apart; a worker's socket. */
-#include "primary/notify.h"
+#include "life/notify.h"
 
-#include "primary/crew.h"
-#include "primary/worker.h"
+#include "life/crew.h"
+#include "life/worker.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Failures of a worker's calls: each is said once. */
-#include "primary/told.h"
+#include "life/told.h"
 
 #include <errno.h>
 #include <setjmp.h>
