@@ -195,7 +195,7 @@ static const char about_steering[] =
     "\n"
     "## Connections, step by step\n"
     "\n"
-    "Whether a worker is given connections is no state: it is `takes` of `struct umbel_worker`. Each change "
+    "Whether a worker is given connections is no state: it is `takes` of `struct receiver`. Each change "
     "of\n"
     "it makes a new steering program, so what holds of handing over holds of *sticky* and *spread* too. "
     "Under\n"

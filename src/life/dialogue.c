@@ -269,7 +269,7 @@ static int on_internal(struct umbel_worker *w, const char *text, size_t len)
 		on_listening(w, &m);
 		break;
 	case NODE_CLOSE:
-		sharing_leave(&w->crew->sharing, &w->receiver, m.key);
+		sharing_leave(&w->receiver, m.key);
 		break;
 	case NODE_LEAVING:
 		on_leaving(w, &m);
@@ -407,7 +407,7 @@ static bool has_something_to_take(struct umbel_worker *w)
 {
 	uint64_t drains = worker_now_ms() - w->drains_ms;
 
-	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(&w->crew->sharing, &w->receiver));
+	return drains < SETTLE_MS || (drains < LINGER_MS && sharing_has_unread(&w->receiver));
 }
 
 void dialogue_disconnect_when_idle(struct umbel_worker *w)

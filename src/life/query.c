@@ -402,7 +402,7 @@ void query_answer(struct crew *crew, struct umbel_worker *w, const struct node_m
 		if (s && s->seat_count == 0)
 			share_close(s);
 		else if (s)
-			sharing_leave(&crew->sharing, &w->receiver, s->key);
+			sharing_leave(&w->receiver, s->key);
 		send_error(w, m, key ? key : "", err);
 		tell_failure(crew, w, &m->query, err);
 	} else {
@@ -418,7 +418,7 @@ void query_nacked(struct umbel_worker *w, const struct share *s, int64_t seq)
 	struct node_message m = {.seq = seq, .data = s->data};
 
 	send_error(w, &m, s->key, -EMFILE);
-	sharing_leave(&w->crew->sharing, &w->receiver, s->key);
+	sharing_leave(&w->receiver, s->key);
 }
 
 /* ---- what it says once it listens ---- */

@@ -98,7 +98,7 @@ static void take_no_more(struct umbel_worker *w)
 	for (size_t i = 0; i < sizeof(over) / sizeof(over[0]); i++)
 		w->deadlines[over[i]] = 0;
 	probe_end(w);
-	sharing_leave_all(&w->crew->sharing, &w->receiver);
+	sharing_leave_all(&w->receiver);
 	if (!w->deadlines[DEADLINE_GRACE])
 		worker_deadline(w, DEADLINE_GRACE, w->crew->settings->grace_ms);
 }
@@ -141,7 +141,7 @@ static void action_drain(struct umbel_worker *w)
 		drain_begin(w); /* this first: it looks at what it serves */
 	take_no_more(w);
 	w->drains_ms = worker_now_ms();
-	w->reads_alone = sharing_retire_alone(&w->crew->sharing, &w->receiver);
+	w->reads_alone = sharing_retire_alone(&w->receiver);
 	if (w->receiver.has_preload) {
 		receiver_send(&w->receiver, NODE_DRAIN_TEXT, strlen(NODE_DRAIN_TEXT), -1, 0);
 		worker_deadline(w, DEADLINE_CUT, CUT_MS);
@@ -214,7 +214,7 @@ void worker_leaves(struct umbel_worker *w)
 {
 	w->receiver.asked = true;
 	worker_happens(w, WORKER_LEAVES);
-	sharing_leave_all(&w->crew->sharing, &w->receiver);
+	sharing_leave_all(&w->receiver);
 }
 
 void worker_set_takes(struct umbel_worker *w, bool takes)
@@ -336,7 +336,7 @@ void worker_part(struct umbel_worker *w)
 		w->receiver.connected = false; /* it closes what it does not know; its sockets are its own */
 	} else if (w->receiver.connected) {
 		w->receiver.connected = false;
-		sharing_leave_all(&w->crew->sharing, &w->receiver);
+		sharing_leave_all(&w->receiver);
 		handoff_give_back_all(&w->receiver);
 		events_add(w->crew->events, UMBEL_DISCONNECT, w, "", 0);
 	}
@@ -380,8 +380,8 @@ static void finish(struct umbel_worker *w)
 	fd_close(&w->pidfd);
 	notify_close(w);
 	intercept_end(w);
-	sharing_leave_all(&w->crew->sharing, &w->receiver);
-	sharing_release(&w->crew->sharing, &w->receiver);
+	sharing_leave_all(&w->receiver);
+	sharing_release(&w->receiver);
 	scoreboard_unmap(w->receiver.board);
 	w->receiver.board = NULL;
 	e = events_add(w->crew->events, UMBEL_GONE, w, "", 0);

@@ -198,8 +198,9 @@ static void keep_few_closed(struct sharing *sharing)
 }
 
 /* The share may be closed then. */
-static void leave(struct sharing *sharing, struct receiver *r, struct share *s)
+static void leave(struct receiver *r, struct share *s)
 {
+	struct sharing *sharing = s->sharing;
 	int seat = share_seat_of(s, r);
 
 	if (seat < 0)
@@ -218,12 +219,12 @@ static void leave(struct sharing *sharing, struct receiver *r, struct share *s)
 	keep_few_closed(sharing);
 }
 
-void sharing_leave(struct sharing *sharing, struct receiver *r, const char *key)
+void sharing_leave(struct receiver *r, const char *key)
 {
-	struct share *s = sharing_find(sharing, key);
+	struct share *s = sharing_find(r->sharing, key);
 
 	if (s)
-		leave(sharing, r, s);
+		leave(r, s);
 }
 
 void sharing_lost_socket(struct share *s, uint32_t owner)
@@ -231,14 +232,14 @@ void sharing_lost_socket(struct share *s, uint32_t owner)
 	struct receiver *r = sharing_find_receiver(s->sharing, owner);
 
 	if (r && !sides_has_listening(s, r))
-		leave(s->sharing, r, s);
+		leave(r, s);
 }
 
-void sharing_leave_all(struct sharing *sharing, struct receiver *r)
+void sharing_leave_all(struct receiver *r)
 {
 	struct share *s, *next;
 
-	for (s = TAILQ_FIRST(&sharing->shares); s; s = next) {
+	for (s = TAILQ_FIRST(&r->sharing->shares); s; s = next) {
 		int seat = share_seat_of(s, r);
 
 		next = TAILQ_NEXT(s, link);
@@ -249,7 +250,7 @@ void sharing_leave_all(struct sharing *sharing, struct receiver *r)
 			share_dispatch(s); /* who is left takes nothing that is handed over: who waits for that sees an end */
 		if (s->seat_count > 0)
 			continue;
-		if (!sharing_expects_workers(sharing) && !sides_have_workers(s)) {
+		if (!sharing_expects_workers(r->sharing) && !sides_have_workers(s)) {
 			share_close(s);
 			continue;
 		}
@@ -288,11 +289,11 @@ static bool is_over(const struct share *s, bool had_workers)
 	return had_workers && !sides_have_workers(s) && !sharing_expects_workers(s->sharing);
 }
 
-void sharing_release(struct sharing *sharing, struct receiver *r)
+void sharing_release(struct receiver *r)
 {
 	struct share *s, *next;
 
-	for (s = TAILQ_FIRST(&sharing->shares); s; s = next) {
+	for (s = TAILQ_FIRST(&r->sharing->shares); s; s = next) {
 		bool had = sides_have_workers(s);
 
 		next = TAILQ_NEXT(s, link);
@@ -300,7 +301,7 @@ void sharing_release(struct sharing *sharing, struct receiver *r)
 		if (is_over(s, had))
 			share_close(s);
 	}
-	sharing_trim(sharing);
+	sharing_trim(r->sharing);
 }
 
 void sharing_tell_listening(const struct share *s, struct receiver *r)
@@ -331,12 +332,12 @@ void sharing_listens(const struct share *s, const struct receiver *r)
 		socket_set_backlog(s->listener.fd, &s->wish);
 }
 
-bool sharing_retire_alone(struct sharing *sharing, const struct receiver *r)
+bool sharing_retire_alone(const struct receiver *r)
 {
 	bool any = false;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &sharing->shares, link) {
+	TAILQ_FOREACH (s, &r->sharing->shares, link) {
 		const struct side *side = sides_find(s, r);
 
 		any |= side && side->is_read_alone;
@@ -345,12 +346,12 @@ bool sharing_retire_alone(struct sharing *sharing, const struct receiver *r)
 	return any;
 }
 
-bool sharing_has_unread(struct sharing *sharing, const struct receiver *r)
+bool sharing_has_unread(const struct receiver *r)
 {
 	struct diag_queue q;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &sharing->shares, link) {
+	TAILQ_FOREACH (s, &r->sharing->shares, link) {
 		const struct side *side = sides_find(s, r);
 
 		if (!side || !side->is_read_alone)

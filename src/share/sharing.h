@@ -65,24 +65,24 @@ enum share_form sharing_form(const struct sharing *sharing, const struct address
 int sharing_add(struct sharing *sharing, char *key, const struct socket_wish *wish, enum share_form form,
 		enum umbel_policy policy, struct json_t *data, struct share **ret);
 
-void sharing_leave(struct sharing *sharing, struct receiver *r, const char *key); /* server.close() */
+void sharing_leave(struct receiver *r, const char *key); /* server.close() */
 
 /* A program has closed one of its sockets, or shut it down: if it was the worker's last there, that is like a
  * server.close(): s may be closed then. */
 void sharing_lost_socket(struct share *s, uint32_t owner);
 
-void sharing_leave_all(struct sharing *sharing, struct receiver *r);
+void sharing_leave_all(struct receiver *r);
 void sharing_close_orphans(struct sharing *sharing); /* addresses that nobody serves: nobody will come */
 
-void sharing_release(struct sharing *sharing, struct receiver *r); /* it is dead: its sides are free */
+void sharing_release(struct receiver *r); /* it is dead: its sides are free */
 void sharing_trim(struct sharing *sharing); /* slots were retired */
 void sharing_tell_listening(const struct share *s, struct receiver *r); /* the event */
 void sharing_listens(const struct share *s, const struct receiver *r); /* it has called listen(2) */
 
 /* It is to leave. False: it has no sockets of which only it can take what is in them; else they are ready to be left
  * when sharing_has_unread() says no. */
-bool sharing_retire_alone(struct sharing *sharing, const struct receiver *r);
-bool sharing_has_unread(struct sharing *sharing, const struct receiver *r);
+bool sharing_retire_alone(const struct receiver *r);
+bool sharing_has_unread(const struct receiver *r);
 
 struct share *sharing_find(struct sharing *sharing, const char *key); /* NULL: nobody serves it */
 /* The one that is bound to it (as getsockname(2) says); NULL: nobody. */
