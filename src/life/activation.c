@@ -181,7 +181,8 @@ static int tell_failure(struct umbel_worker *w, const char *address, const struc
 {
 	struct crew *crew = w->crew;
 	bool is_told = w->kind != KIND_LISTEN_FDS && w->generation->told_no_offer;
-	const char *who = is_told ? "" : busy_text(&crew->sharing, a, err);
+	struct sharing *sharing = &crew->sharing;
+	const char *who = is_told ? "" : busy_text(&sharing->busy, sharing->diag, a, err);
 
 	if (w->kind == KIND_LISTEN_FDS)
 		return reason_set(crew->reason, err, "cannot listen on %s: %s%s", address, strerror(-err), who);

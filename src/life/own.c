@@ -430,5 +430,5 @@ void own_tell_result(struct umbel_worker *w, pid_t process, const char *what, co
 	else if (error != -ENOENT && /* the call is gone */
 		 !w->receiver.asked && told_fails(&w->told, what, address, error))
 		worker_note(w, "share", "pid %d cannot %s %s: %s%s", (int)process, what, address, strerror(-error),
-			    a ? busy_text(&w->crew->sharing, a, error) : "");
+			    a ? busy_text(&w->crew->sharing.busy, w->crew->sharing.diag, a, error) : "");
 }

@@ -380,7 +380,7 @@ static void tell_failure(struct crew *crew, struct umbel_worker *w, const struct
 	snprintf(why, sizeof(why), "cannot listen on %s: %s%s", text,
 		 q->fd >= 0 && !is_passed(crew, q->fd) ? "it was not passed on (--pass-fd, settings.pass_fds)"
 						    : strerror(-error),
-		 is_named ? busy_text(&crew->sharing, &a, error) : "");
+		 is_named ? busy_text(&crew->sharing.busy, crew->sharing.diag, &a, error) : "");
 	events_add_failed(crew->events, w, error, why);
 }
 

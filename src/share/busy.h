@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-struct sharing;
+struct diag;
 
 /* What was found last: all workers ask for the same within a moment, and each search is a walk through /proc. */
 struct busy {
@@ -18,6 +18,6 @@ struct busy {
 /* What is to stand behind an error's text: ": pid 4711 (nginx) listens there"; "" when it is another error than
  * -EADDRINUSE, or nobody knows. Of another port than the last one's it is not looked up for a while. Valid until the next
  * call. */
-const char *busy_text(struct sharing *sharing, const struct address *a, int error);
+const char *busy_text(struct busy *b, struct diag *d, const struct address *a, int error);
 
 #endif
