@@ -28,9 +28,12 @@ def say(text, address):
 
 
 def address_of(pid):
-    """Its NOTIFY_SOCKET."""
-    entries = open(f"/proc/{pid}/environ", "rb").read().split(b"\0")
-    return b"\0" + dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)[b"NOTIFY_SOCKET"][1:]
+    """Its NOTIFY_SOCKET, once it runs its program."""
+    def value():
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            entries = f.read().split(b"\0")
+        return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry).get(b"NOTIFY_SOCKET")
+    return b"\0" + wait_until(value, "its environment")[1:]
 
 
 def wait_for_control(run):
