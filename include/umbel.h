@@ -373,7 +373,8 @@ void **umbel_worker_data(struct umbel_worker *w);                            /* 
 /* ---- worker ---- */
 
 /* Serves an address: f is called with each connection. "tcp://:8000" ([::] for both families, 0.0.0.0
- * without IPv6: as Node), "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///path". Hosts are numeric.
+ * without IPv6: as Node), "tcp://127.0.0.1:8000", "tcp://[::1]:0", "unix:///path". Hosts are numeric,
+ * with "%eth0" behind them at that interface alone.
  * "udp://127.0.0.1:53" (hosts as for tcp): f is called once, with the bound socket, this worker's own (under
  * UMBEL_SHARED: everybody's); it is yours from then on: close(2) it, without umbel_done(), when UMBEL_DRAIN comes
  * or when you like; a drain does not wait for it. It is non-blocking and has to stay so.

@@ -52,6 +52,16 @@ static void plain(void)
 	serve(&listener, 1, NULL);
 }
 
+static void of_an_interface(void)
+{
+	int listener = plain_socket("0.0.0.0", SOCK_STREAM, 0);
+
+	plain_tie(listener, "lo");
+	plain_bind(listener, "0.0.0.0", port);
+	plain_listen(listener);
+	serve(&listener, 1, NULL);
+}
+
 static void *bind_there(void *listener)
 {
 	*(int *)listener = plain_listener("0.0.0.0", port);
@@ -317,6 +327,7 @@ static const struct mode {
     {"reuseport", reuseport}, {"shutdown", shuts},   {"leaves", shuts_at_the_end},
     {"again", closes},      {"gone", gone},
     {"undumpable", undumpable}, {"waits", waits},    {"options", options},
+    {"interface", of_an_interface},
     {"own-table", own_table}, {"no-first", without_first},
 };
 

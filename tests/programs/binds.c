@@ -1,6 +1,7 @@
 /* Programs that bind what nobody is to share, or bind much, or wrongly.
  *
  *     binds errors PORT BUSY   calls that fail, BUSY is somebody else's port: says what each answered, and ends
+ *     binds odd PORT PORT2     addresses of one interface, or of none here: the same
  *     binds free               port 0: says which it got, and answers there with its pid
  *     binds unix PATH          a unix socket, likewise
  *     binds udp PORT           answers datagrams with its pid
@@ -11,8 +12,11 @@
  *     binds steps PORT         tries to listen at one more at each SIGUSR1, and says how that went */
 #include "plain.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
@@ -63,6 +67,71 @@ static void errors(const char *port, const char *busy)
 	say("listens again", listen(v4, -1));
 	say("listens without an address", listen(other, 5));
 	say("bound while it listens", try_bind(v4, "0.0.0.0", port));
+}
+
+/* It stays open: the next ones are beside it. */
+static void try_listen(const char *what, const char *host, const char *port, const char *interface, bool is_free)
+{
+	int fd = plain_socket(host, SOCK_STREAM, 0), result;
+
+	if (is_free)
+		plain_set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+	if (interface)
+		plain_tie(fd, interface);
+	result = try_bind(fd, host, port);
+	say(what, result < 0 ? result : listen(fd, 5));
+}
+
+/* A link-local one of any interface, with its scope. False: there is none. */
+static bool find_link_local(struct sockaddr_in6 *ret)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (getifaddrs(&all) < 0)
+		plain_fail("getifaddrs");
+	for (const struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET6)
+			continue;
+		memcpy(ret, i->ifa_addr, sizeof(*ret));
+		found = IN6_IS_ADDR_LINKLOCAL(&ret->sin6_addr);
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+static void link_local(const char *port)
+{
+	int fd = plain_socket("::", SOCK_STREAM, 0), other = plain_socket("::", SOCK_STREAM, 0);
+	struct sockaddr_in6 name;
+	uint32_t scope;
+
+	if (!find_link_local(&name))
+		return;
+	name.sin6_port = htons((uint16_t)atoi(port));
+	scope = name.sin6_scope_id;
+	name.sin6_scope_id = 0;
+	say("link local of no interface", bind(fd, (struct sockaddr *)&name, sizeof(name)));
+	name.sin6_scope_id = scope;
+	say("link local", bind(fd, (struct sockaddr *)&name, sizeof(name)) ? -1 : listen(fd, 5));
+	say("link local again", bind(other, (struct sockaddr *)&name, sizeof(name)));
+}
+
+static void odd(const char *port, const char *port2)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (const struct if_nameindex *i = all; i && i->if_index; i++)
+		try_listen("of an interface", "0.0.0.0", port, i->if_name, false);
+	if_freenameindex(all);
+	try_listen("of an interface again", "0.0.0.0", port, "lo", false);
+	try_listen("of one and one address", "127.0.0.1", port, "lo", false);
+	try_listen("of all beside", "0.0.0.0", port, NULL, false);
+	try_listen("of both families on one beside", "::", port, "lo", false);
+	try_listen("of nobody", "192.0.2.7", port2, NULL, false);
+	try_listen("of nobody yet", "192.0.2.7", port2, NULL, true);
+	try_listen("of nobody yet again", "192.0.2.7", port2, NULL, true);
+	link_local(port);
 }
 
 static void serve(int listener)
@@ -262,6 +331,8 @@ int main(int argc, char **argv)
 		a_free_port();
 	else if (strcmp(mode, "unix") == 0 && argc > 2)
 		a_unix_socket(argv[2]);
+	else if (strcmp(mode, "odd") == 0 && argc > 3)
+		odd(argv[2], argv[3]);
 	else if (strcmp(mode, "udp") == 0 && argc > 2)
 		udp(argv[2]);
 	else if (strcmp(mode, "many") == 0 && argc > 3)

@@ -25,6 +25,13 @@ static inline void plain_set(int fd, int level, int option, int value)
 		plain_fail("setsockopt");
 }
 
+/* To that interface alone. */
+static inline void plain_tie(int fd, const char *interface)
+{
+	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) < 0)
+		plain_fail("SO_BINDTODEVICE");
+}
+
 /* Of 0.0.0.0 or any other address of either family. */
 static inline socklen_t plain_address(const char *host, const char *port, struct sockaddr_storage *ret)
 {

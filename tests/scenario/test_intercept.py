@@ -18,7 +18,8 @@ BIND = {"x86_64": 49, "aarch64": 200}[os.uname().machine]
 # {mode: hosts where each worker answers}
 WAYS = {"plain": ["127.0.0.1"], "thread": ["127.0.0.1"], "fork": ["127.0.0.1"], "epoll": ["127.0.0.1"],
         "mptcp": ["127.0.0.1", "::1"], "pair": ["127.0.0.1", "::1"], "dual": ["127.0.0.1", "::1"],
-        "reuseport": ["127.0.0.1"], "options": ["127.0.0.1"], "shutdown": ["127.0.0.1"], "again": ["127.0.0.1"]}
+        "reuseport": ["127.0.0.1"], "options": ["127.0.0.1"], "shutdown": ["127.0.0.1"], "again": ["127.0.0.1"],
+        "interface": ["127.0.0.1"]}
 
 
 def has_ipv6():
@@ -63,6 +64,29 @@ def test_all_serve(app, port, mode):
     assert run.slots() == pids
     assert run.stop() == 0
     assert is_refused(port)
+
+
+def can_be_had(port):
+    """Of all interfaces but lo."""
+    for _, name in socket.if_nameindex():
+        if name != "lo":
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
+                s.bind(("0.0.0.0", port))
+                s.listen()
+
+
+def test_of_an_interface(app, port):
+    """At no other it is open, with a successor neither. Who names the port means it."""
+    run, pids = app(BINDINGS, "interface", port, options=["--listen", f"tcp://0.0.0.0:{port}"])
+    for _ in range(2):
+        (listener,) = status(run)["listeners"]
+        assert listener["address"] == f"tcp://0.0.0.0%lo:{port}"
+        can_be_had(port)
+        assert set(answered_by(port)) == set(pids.values())
+        os.kill(pids[2], signal.SIGKILL)
+        pids = {**pids, 2: run.wait_successor(2, pids[2])}
 
 
 def test_two_listeners(app, port, other_port):

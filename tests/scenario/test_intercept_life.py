@@ -31,7 +31,7 @@ def test_sticky(app, port):
         assert {len(found) for found in crowd.by_source().values()} == {1}
 
 
-@pytest.mark.parametrize("mode", ["plain", "fork", "dual", "options"])
+@pytest.mark.parametrize("mode", ["plain", "fork", "dual", "options", "interface"])
 def test_shared(app, port, mode):
     """One socket for all of them: whoever wakes first. Who dies takes nothing along."""
     run, pids = app(BINDINGS, mode, port, options=["--policy", "shared"])

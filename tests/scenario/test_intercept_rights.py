@@ -134,6 +134,23 @@ def test_errors_are_the_kernels(app, port, other_port):
     assert said == alone.stdout.splitlines()
 
 
+@each_user
+def test_odd_addresses(app, port, other_port):
+    """Of one interface, of none here, link-local: what may be bound beside what is the kernel's to say."""
+    alone = subprocess.run([BINDS, "odd", str(port), str(other_port)], capture_output=True, text=True)
+    assert alone.returncode == 0 and "of nobody: EADDRNOTAVAIL\nof nobody yet: 0\n" in alone.stdout
+    run = app(BINDS, "odd", port, other_port, options=["--restart", "never"], **ONE)
+    run.wait()
+    assert [m[1] for m in run.find(r"(\w[\w ]+: (0|E[A-Z]+))$", "stdout")] == alone.stdout.splitlines()
+
+
+def test_an_interface_left_out(app, port):
+    """--no-share of one: the program's own. Without one it would be of any."""
+    run = app(BINDINGS, "interface", port, options=["--no-share", f"tcp://0.0.0.0%lo:{port}"], **ONE)
+    wait_until(lambda: run.slots() and not is_refused(port), "it to listen")
+    serves_alone(run, port, run.slots()[1])
+
+
 @pytest.mark.parametrize("named, bound", [("tcp://:{}", "127.0.0.1"), ("tcp://0.0.0.0:{}", "127.0.0.2")])
 def test_another_host_of_a_named_port(app, port, named, bound):
     """Left alone, and said so: else only the program's EADDRINUSE would be seen."""

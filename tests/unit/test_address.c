@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/un.h>
@@ -361,6 +362,53 @@ static void test_from_tcp(void **state)
 	check_no_socket(&in6, sizeof(in6) - 1);
 }
 
+/* A link-local one is nothing without its interface; of others the number means nothing. */
+static void test_from_link_local(void **state)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_scope_id = if_nametoindex("lo")};
+
+	(void)state;
+	assert_int_equal(inet_pton(AF_INET6, "fe80::1", &in6.sin6_addr), 1);
+	check_socket(&in6, sizeof(in6), "tcp://[fe80::1%lo]:80");
+	in6.sin6_scope_id = 0x7fffffff;
+	check_socket(&in6, sizeof(in6), "tcp://[fe80::1]:80");
+	in6.sin6_scope_id = if_nametoindex("lo");
+	assert_int_equal(inet_pton(AF_INET6, "ff02::1", &in6.sin6_addr), 1);
+	check_socket(&in6, sizeof(in6), "tcp://[ff02::1]:80");
+	in6.sin6_addr = in6addr_loopback;
+	check_socket(&in6, sizeof(in6), "tcp://[::1]:80");
+}
+
+static void test_interface(void **state)
+{
+	struct address a = {.host = "0.0.0.0"};
+
+	(void)state;
+	address_set_interface(&a, 0);
+	address_set_interface(&a, 0x7fffffff);
+	assert_string_equal(a.host, "0.0.0.0");
+	address_set_interface(&a, if_nametoindex("lo"));
+	address_set_interface(&a, if_nametoindex("lo"));
+	assert_string_equal(a.host, "0.0.0.0%lo");
+}
+
+static void test_multicast(void **state)
+{
+	static const char *const are[] = {"224.0.0.1", "239.255.255.255", "ff02::1", "ff02::1%lo", "224.0.0.1%lo"};
+	static const char *const are_not[] = {"", "0.0.0.0", "127.0.0.1", "223.1.1.1%lo", "240.0.0.1", "::", "fe80::1%lo"};
+	struct address a = {.host = ""};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(are); i++) {
+		strcpy(a.host, are[i]);
+		assert_true(address_is_multicast(&a));
+	}
+	for (size_t i = 0; i < COUNT(are_not); i++) {
+		strcpy(a.host, are_not[i]);
+		assert_false(address_is_multicast(&a));
+	}
+}
+
 static void test_from_unix(void **state)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "/run/a.sock"};
@@ -408,6 +456,9 @@ int main(void)
 		cmocka_unit_test(test_path_limit),
 		cmocka_unit_test(test_format_truncates),
 		cmocka_unit_test(test_from_tcp),
+		cmocka_unit_test(test_from_link_local),
+		cmocka_unit_test(test_interface),
+		cmocka_unit_test(test_multicast),
 		cmocka_unit_test(test_from_unix),
 		cmocka_unit_test(test_from_others),
 	};
