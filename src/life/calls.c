@@ -94,13 +94,17 @@ static bool is_fd_of(const struct stat *its, int fd)
 	return fstat(fd, &st) == 0 && st.st_ino == its->st_ino && st.st_dev == its->st_dev;
 }
 
-/* Of nothing but sockets: a file of a server that is away would hold us up. */
-static bool stat_fd(pid_t thread, int fd, struct stat *ret)
+/* Of nothing but sockets: a file of a server that is away would hold us up. 0; -EACCES: we may not look; -errno. */
+static int stat_fd(pid_t thread, int fd, struct stat *ret)
 {
 	char path[64], link[16];
+	ssize_t length;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)thread, fd);
-	return readlink(path, link, sizeof(link)) > 8 && memcmp(link, "socket:[", 8) == 0 && stat(path, ret) == 0;
+	length = readlink(path, link, sizeof(link));
+	if (length >= 0 && (length <= 8 || memcmp(link, "socket:[", 8) != 0))
+		return -ENOTSOCK;
+	return length < 0 || stat(path, ret) < 0 ? -errno : 0;
 }
 
 /* Of one of this worker's own; the share alone if its workers have one socket. */
@@ -183,7 +187,7 @@ static bool was_bound_before(const struct calls *x, const struct trap_call *call
 		return false;
 	if (own->fd >= 0)
 		return own_is_there(own);
-	if (!stat_fd(call->thread, call->fd, &st))
+	if (stat_fd(call->thread, call->fd, &st) < 0)
 		return false;
 	s = find_listening(x->worker, &st, &side);
 	return s && s == sharing_find_address(&x->crew->sharing, &own->address, s->wish.ipv6_only);
@@ -248,18 +252,18 @@ static bool take_over(struct calls *x, const struct trap_call *call, pid_t proce
 }
 
 /* The socket of ours, or of theirs that is one of ours now, which that listen(2) means; *ret_side NULL: all have it. 0;
- * -ENOENT: it is none of them; -errno: what is needed to know that is lacking. */
+ * -ENOENT: it is none of them; -EACCES: we may not look; else what is needed to know that is lacking. */
 static int find_meant(struct calls *x, const struct trap_call *call, pid_t *ret_process, struct share **ret,
 		      struct side **ret_side)
 {
 	struct umbel_worker *w = x->worker;
 	struct trap_caller caller;
 	struct stat st;
-	int err = trap_caller(call->thread, &caller);
+	int err = trap_caller(call->thread, &caller), unseen = err ? err : stat_fd(call->thread, call->fd, &st);
 
 	*ret = NULL;
 	*ret_process = err ? call->thread : caller.process;
-	if (!err && stat_fd(call->thread, call->fd, &st))
+	if (!unseen)
 		*ret = find_listening(w, &st, ret_side);
 	if (!err && !*ret && !w->is_spare && !w->receiver.asked) {
 		err = own_take_again(w, x->notify, call, ret_side);
@@ -267,7 +271,59 @@ static int find_meant(struct calls *x, const struct trap_call *call, pid_t *ret_
 	}
 	if (*ret)
 		return 0;
-	return error_is_lack(err) ? err : -ENOENT;
+	if (error_is_lack(err))
+		return err;
+	return unseen == -EACCES ? unseen : -ENOENT;
+}
+
+/* Those that the worker has bound and that do not listen yet: how many, and one of them. */
+static unsigned find_bound(const struct umbel_worker *w, struct side **ret)
+{
+	unsigned count = 0;
+	struct share *s;
+
+	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+		struct side *side;
+
+		TAILQ_FOREACH (side, &s->sides.list, link) {
+			if (side->owner != w->id || side->listens)
+				continue;
+			*ret = side;
+			count++;
+		}
+	}
+	return count;
+}
+
+/* It was dumpable when it bound, and is not any more. The one that it must mean listens from now on; then the kernel
+ * does what was asked, whichever it is. */
+static void listen_unseen(struct calls *x, const struct trap_call *call, pid_t process)
+{
+	struct umbel_worker *w = x->worker;
+	struct side *side = NULL;
+	unsigned count = w->asked ? 0 : find_bound(w, &side);
+	int err;
+
+	if (count > 1)
+		tell_once(x->cluster, 4, "what a program listens on cannot be seen (it is not dumpable any more): its listen(2) "
+			  "is left alone, and the socket is not shared");
+	if (count != 1) {
+		pass(x, call);
+		return;
+	}
+	if (w->is_spare) {
+		hold(x, call);
+		return;
+	}
+	err = sides_listen(side);
+	err = err ? err : own_seat(w, side->share);
+	if (err)
+		trap_answer(x->notify, call->id, err);
+	else
+		pass(x, call);
+	own_tell_result(w, process, "listen on", &side->share->listener.address, err);
+	if (!err)
+		own_serves(w, side->share);
 }
 
 static void on_listen(struct calls *x, const struct trap_call *call)
@@ -282,6 +338,10 @@ static void on_listen(struct calls *x, const struct trap_call *call)
 		return;
 	if (error_is_lack(err)) {
 		fail_unseen(x, call, "listen on", err);
+		return;
+	}
+	if (err == -EACCES) {
+		listen_unseen(x, call, process);
 		return;
 	}
 	if (err) {

@@ -282,6 +282,29 @@ static void undumpable(void)
 	plain();
 }
 
+/* It was, when it bound. */
+static void undumpable_later(void)
+{
+	int listener = plain_socket("0.0.0.0", SOCK_STREAM, 0);
+
+	plain_bind(listener, "0.0.0.0", port);
+	prctl(PR_SET_DUMPABLE, 0);
+	plain_listen(listener);
+	serve(&listener, 1, NULL);
+}
+
+static void undumpable_with_two(void)
+{
+	int listeners[] = {plain_socket("0.0.0.0", SOCK_STREAM, 0), plain_socket("0.0.0.0", SOCK_STREAM, 0)};
+
+	plain_bind(listeners[0], "0.0.0.0", port);
+	plain_bind(listeners[1], "0.0.0.0", port2);
+	prctl(PR_SET_DUMPABLE, 0);
+	plain_listen(listeners[0]);
+	plain_listen(listeners[1]);
+	serve(listeners, 2, NULL);
+}
+
 /* Binds when SIGUSR1 says so. */
 static void waits(void)
 {
@@ -326,6 +349,7 @@ static const struct mode {
     {"mptcp", mptcp},       {"two", two},            {"pair", pair},      {"dual", dual},
     {"reuseport", reuseport}, {"shutdown", shuts},   {"leaves", shuts_at_the_end},
     {"again", closes},      {"gone", gone},
+    {"undumpable-later", undumpable_later}, {"undumpable-with-two", undumpable_with_two},
     {"undumpable", undumpable}, {"waits", waits},    {"options", options},
     {"interface", of_an_interface},
     {"own-table", own_table}, {"no-first", without_first},

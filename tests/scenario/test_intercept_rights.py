@@ -15,6 +15,7 @@ from harness import PROGRAMS, SLOW, UMBEL, get, is_refused, wait_until
 from intercepting import (BINDINGS, BINDS, FORBID, ab, answered_by, app, each_user, home,  # noqa: F401
                           needs_root, user)
 from test_intercept import check_can, check_listener, verb_beside
+from test_spares import held
 
 ONE = {"workers": 1, "wait": False}
 
@@ -306,6 +307,27 @@ def test_one_that_nobody_may_look_into(app, port):
     assert int(get(port)) == run.slots()[1]
     said = [text for text in run.output() if "not dumpable" in text]
     assert len(said) == (0 if status(run)["listeners"] else 1)
+
+
+@each_user
+def test_one_that_nobody_may_look_into_any_more(app, port):
+    """It was dumpable when it bound. Which socket it means is known if it has but one."""
+    run, pids = app(BINDINGS, "undumpable-later", port, options=["--spares", 1])
+    assert set(answered_by(port)) == set(pids.values())
+    check_listener(run, port)
+    held(run, 1)
+    os.kill(pids[1], signal.SIGKILL)
+    pids[1] = run.wait_successor(1, pids[1])
+    assert set(answered_by(port)) == set(pids.values())
+
+
+@pytest.mark.parametrize("user", ["nobody"], indirect=True)
+def test_sockets_that_nobody_may_look_into_any_more(app, port, other_port):
+    """Of several it is not known, and that is said once."""
+    run = app(BINDINGS, "undumpable-with-two", port, other_port, workers=2, wait=False)
+    wait_until(lambda: len(run.slots()) == 2 and not is_refused(port), "them to listen")
+    run.wait_for(r"^umbel: share: what a program listens on cannot be seen")
+    assert len(run.find("cannot be seen")) == 1
 
 
 def test_the_filter_is_forbidden(app, port):
