@@ -207,6 +207,15 @@ def test_unix_socket(start, way, tmp_path):
     assert not path.exists()
 
 
+@both_ways
+def test_at_an_interface(start, way, port):
+    address = f"tcp://127.0.0.1%lo:{port}"
+    run = start(way, TESTS / "serve", address)
+    pids = run.wait_listening(2)
+    assert run.address() == address
+    assert {Talk(port).pid, Talk(port).pid} == set(pids.values())
+
+
 def test_any_port(start):
     run = start("umbel run", TESTS / "serve", "tcp://127.0.0.1:0")
     pids = run.wait_listening(2)
