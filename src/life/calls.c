@@ -282,11 +282,11 @@ static unsigned find_bound(const struct umbel_worker *w, struct side **ret)
 	unsigned count = 0;
 	struct share *s;
 
-	TAILQ_FOREACH (s, &w->cluster->sharing.shares, link) {
+	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
 		struct side *side;
 
 		TAILQ_FOREACH (side, &s->sides.list, link) {
-			if (side->owner != w->id || side->listens)
+			if (side->owner != w->receiver.id || side->listens)
 				continue;
 			*ret = side;
 			count++;
@@ -301,11 +301,11 @@ static void listen_unseen(struct calls *x, const struct trap_call *call, pid_t p
 {
 	struct umbel_worker *w = x->worker;
 	struct side *side = NULL;
-	unsigned count = w->asked ? 0 : find_bound(w, &side);
+	unsigned count = w->receiver.asked ? 0 : find_bound(w, &side);
 	int err;
 
 	if (count > 1)
-		tell_once(x->cluster, 4, "what a program listens on cannot be seen (it is not dumpable any more): its listen(2) "
+		tell_once(x->crew, 4, "what a program listens on cannot be seen (it is not dumpable any more): its listen(2) "
 			  "is left alone, and the socket is not shared");
 	if (count != 1) {
 		pass(x, call);
