@@ -395,6 +395,8 @@ int own_seat(struct umbel_worker *w, struct share *s)
 	if (err)
 		return err;
 	s->seats[share_seat_of(s, &w->receiver)].accepts = true;
+	if (s->waiting) /* in the door, where nobody will take it any more: it sees an end */
+		share_dispatch(s);
 	return 0;
 }
 

@@ -57,6 +57,13 @@ static bool is_slot_wanted(const struct cluster *c, int slot)
 	return slot > 0 && slot <= c->slot_count && slot_is_wanted(c->slots[slot - 1]);
 }
 
+static bool is_slot_booting(const struct cluster *c, int slot)
+{
+	const struct umbel_worker *w = slot > 0 && slot <= c->slot_count ? c->slots[slot - 1]->worker : NULL;
+
+	return w && w->state == UMBEL_STATE_STARTING;
+}
+
 int cluster_wanted(const struct cluster *c)
 {
 	int count = 0;
@@ -253,6 +260,7 @@ static const struct sharing_asks asks = {
     .awaits_worker = cluster_awaits_worker,
     .expects_another = expects_another,
     .is_slot_wanted = is_slot_wanted,
+    .is_slot_booting = is_slot_booting,
     .wanted = cluster_wanted,
     .end_worker = dialogue_end,
 };

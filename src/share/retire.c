@@ -64,6 +64,16 @@ static bool is_begun(const struct side *side)
 	return handshakes_are_left(&side->begun, s->sharing->diag, s->listener.address.port);
 }
 
+/* The next worker of its slot will take over what waits here, and others do not serve there, or hardly longer. */
+static bool is_successor_booting(const struct side *side)
+{
+	const struct share *s = side->share;
+
+	return side->is_read_alone && side->owner == 0 && !side->was_left &&
+	       (s->seat_count == 0 || uv_now(s->sharing->loop) - s->served_ms < HOPE_MS) &&
+	       sharing_boots_slot(s->sharing, side->slot);
+}
+
 /* Nobody takes what is handed over: who waits is to see an end. */
 static bool is_hopeless(const struct side *side)
 {
@@ -72,7 +82,7 @@ static bool is_hopeless(const struct side *side)
 	for (unsigned i = 0; i < s->seat_count; i++)
 		if (!s->seats[i].accepts)
 			return false;
-	return (s->seat_count > 0 || side->is_read_alone) &&
+	return (s->seat_count > 0 || side->is_read_alone) && !is_successor_booting(side) &&
 	       uv_now(s->sharing->loop) - side->retires_ms > HOPE_MS;
 }
 
@@ -82,7 +92,8 @@ static bool is_kept_for_successor(const struct side *side)
 	const struct sharing *sharing = side->share->sharing;
 
 	return side->is_read_alone && side->owner == 0 && !side->was_left &&
-	       sharing_wants_slot(sharing, side->slot) && uv_now(sharing->loop) - side->retires_ms < HOPE_MS;
+	       sharing_wants_slot(sharing, side->slot) &&
+	       (is_successor_booting(side) || uv_now(sharing->loop) - side->retires_ms < HOPE_MS);
 }
 
 static void on_timer(uv_timer_t *timer)

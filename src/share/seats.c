@@ -1,6 +1,8 @@
 /* The workers that serve a share, in the order of their turns: share.h. */
 #include "share/share.h"
 
+#include "share/sharing.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,8 @@ int share_add(struct share *s, struct receiver *r)
 		s->seats = more;
 		s->seat_size = size;
 	}
+	if (s->seat_count == 0)
+		s->served_ms = uv_now(s->sharing->loop);
 	s->seats[s->seat_count++] = (struct subscription){.receiver = r};
 	s->closed_by = 0;
 	uv_timer_stop(&s->orphan);

@@ -63,6 +63,7 @@ struct share {
 
 	struct subscription *seats;
 	unsigned seat_count, seat_size;
+	uint64_t served_ms; /* since when somebody has a seat, of uv_now() */
 	unsigned last; /* seat of the last choice */
 	struct pending *pending;
 	unsigned pending_count, pending_size;

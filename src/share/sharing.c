@@ -101,6 +101,11 @@ bool sharing_wants_slot(const struct sharing *sharing, int slot)
 	return sharing->asks->is_slot_wanted(sharing->cluster, slot);
 }
 
+bool sharing_boots_slot(const struct sharing *sharing, int slot)
+{
+	return sharing->asks->is_slot_booting(sharing->cluster, slot);
+}
+
 /* ---- a new address ---- */
 
 enum share_form sharing_form(const struct sharing *sharing, const struct address *a, bool is_single, bool is_handed)

@@ -20,6 +20,7 @@ struct sharing_asks {
 	/* Who may serve what this one has closed. */
 	bool (*expects_another)(const struct cluster *c, const struct umbel_worker *w);
 	bool (*is_slot_wanted)(const struct cluster *c, int slot);
+	bool (*is_slot_booting)(const struct cluster *c, int slot); /* its worker is there, and not ready */
 	int (*wanted)(const struct cluster *c); /* how many slots are */
 	/* It broke the protocol; NULL: it is of no use, by no fault of its own. */
 	void (*end_worker)(struct umbel_worker *w, const char *breach);
@@ -93,6 +94,7 @@ struct receiver *sharing_find_receiver(struct sharing *sharing, uint32_t id); /*
 bool sharing_expects_workers(const struct sharing *sharing);
 int sharing_wanted(const struct sharing *sharing); /* slots that want a worker */
 bool sharing_wants_slot(const struct sharing *sharing, int slot);
+bool sharing_boots_slot(const struct sharing *sharing, int slot);
 
 void sharing_resume(struct sharing *sharing);      /* somebody has room again */
 void sharing_resume_soon(struct sharing *sharing); /* somebody may have it soon, and will not say so */
