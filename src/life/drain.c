@@ -4,6 +4,7 @@
 #include "life/worker.h"
 #include "net/connections.h"
 #include "net/handshakes.h"
+#include "share/leftover.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -162,7 +163,7 @@ static int look(struct drain *d, struct connections *ret)
 static int find_open(struct drain *d)
 {
 	struct inodes open = {0};
-	int err = inodes_of_tree(d->worker->receiver.pid, &open);
+	int err = leftover_open_sockets(&d->worker->receiver, &open);
 
 	if (err)
 		return err;

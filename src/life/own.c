@@ -10,6 +10,7 @@
 #include "program/named.h"
 #include "program/settings.h"
 #include "share/busy.h"
+#include "share/leftover.h"
 #include "share/policy.h"
 
 #include <errno.h>
@@ -225,7 +226,7 @@ int own_look_at_older(const struct own *own, struct share *s)
 {
 	struct side *side, *next;
 	struct inodes open = {0};
-	int err = sides_find(s, &own->worker->receiver) ? inodes_of_tree(own->worker->receiver.pid, &open) : 0;
+	int err = sides_find(s, &own->worker->receiver) ? leftover_open_sockets(&own->worker->receiver, &open) : 0;
 
 	for (side = TAILQ_FIRST(&s->sides.list); side && !err; side = next) {
 		next = TAILQ_NEXT(side, link);

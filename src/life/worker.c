@@ -399,10 +399,19 @@ static bool is_dead(struct umbel_worker *w, siginfo_t *info, int flags)
 	return errno == ECHILD;
 }
 
+/* Which it leaves behind has as long as it had itself. */
+static struct remains look_what_it_leaves(const struct umbel_worker *w)
+{
+	uint64_t now = uv_now(w->crew->loop), until = w->deadlines[DEADLINE_GRACE];
+
+	return leftover_look(&w->receiver, w->receiver.asked && !w->killed && until > now ? until - now : 0);
+}
+
 static void on_death(uv_poll_t *poll, int status, int events)
 {
 	struct umbel_worker *w = poll->data;
 	struct crew *crew = w->crew;
+	struct remains remains;
 	struct death d;
 	siginfo_t info;
 
@@ -412,19 +421,22 @@ static void on_death(uv_poll_t *poll, int status, int events)
 	 * serve on beside the successor. */
 	kill(-w->receiver.pid, SIGKILL);
 	is_dead(w, &info, WNOHANG);
+	remains = look_what_it_leaves(w);
 	worker_happens(w, WORKER_DIED); /* this first: its number may be another's from now on */
-	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->receiver.asked && calls_have_sockets(w))
-		w->went_away = leftover_end(&w->receiver) > 0;
+	if (info.si_code == CLD_EXITED && info.si_status == 0 && !w->receiver.asked)
+		w->went_away = leftover_end(&remains, true) > 0;
 	read_the_rest(w);
 	d = death_of(w, &info);
 	death_tell(w, &info, &d);
 	finish(w);
 	sharing_resume(&crew->sharing); /* before a successor is forked, which would hold copies for a moment */
 	crew->tells->dead(w, &d);
+	leftover_end(&remains, false); /* after its successor is under way: it takes a while */
 }
 
 void worker_destroy(struct umbel_worker *w)
 {
+	struct remains remains = look_what_it_leaves(w);
 	siginfo_t info;
 
 	send_signal(w, SIGKILL);
@@ -432,6 +444,7 @@ void worker_destroy(struct umbel_worker *w)
 	worker_happens(w, WORKER_DIED);
 	worker_part(w);
 	finish(w);
+	leftover_end(&remains, false);
 }
 
 /* ---- its beginning, after start.c ---- */

@@ -184,6 +184,17 @@ int inodes_add_fd(struct inodes *i, int fd)
 	return fstat(fd, &st) < 0 ? -errno : add(i, &(struct inode){.number = st.st_ino, .fd = fd});
 }
 
+int inodes_add_process(struct inodes *i, pid_t pid)
+{
+	return add_sockets(pid, i);
+}
+
+void inodes_sort(struct inodes *i)
+{
+	if (i->count)
+		qsort(i->list, i->count, sizeof(*i->list), compare_inodes);
+}
+
 static bool have_common(const struct inodes *a, const struct inodes *b)
 {
 	for (size_t i = 0; i < a->count; i++)
@@ -193,6 +204,15 @@ static bool have_common(const struct inodes *a, const struct inodes *b)
 	return false;
 }
 
+bool inodes_are_with(const struct inodes *i, pid_t pid)
+{
+	struct inodes its = {0};
+	bool are = add_sockets(pid, &its) == 0 && have_common(i, &its);
+
+	inodes_finish(&its);
+	return are;
+}
+
 pid_t inodes_next_holder(const struct inodes *i, pid_t after)
 {
 	DIR *proc = opendir("/proc");
@@ -200,13 +220,9 @@ pid_t inodes_next_holder(const struct inodes *i, pid_t after)
 
 	for (const struct dirent *e; proc && (e = readdir(proc));) {
 		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
-		struct inodes its = {0};
 
-		if (pid <= after || (found && pid > found))
-			continue;
-		if (add_sockets(pid, &its) == 0 && have_common(i, &its))
+		if (pid > after && (!found || pid < found) && inodes_are_with(i, pid))
 			found = pid;
-		inodes_finish(&its);
 	}
 	if (proc)
 		closedir(proc);
@@ -301,8 +317,7 @@ int inodes_of_tree(pid_t root, struct inodes *ret)
 		inodes_finish(&found);
 		return err;
 	}
-	if (found.count)
-		qsort(found.list, found.count, sizeof(*found.list), compare_inodes);
+	inodes_sort(&found);
 	*ret = found;
 	return 0;
 }

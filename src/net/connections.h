@@ -51,6 +51,9 @@ bool inodes_of_another(const struct inodes *i, int fd, pid_t process); /* has on
 /* One more; they are in no order then. 0 or -errno */
 int inodes_add(struct inodes *i, uint64_t inode);
 int inodes_add_fd(struct inodes *i, int fd); /* one of ours */
+int inodes_add_process(struct inodes *i, pid_t pid); /* all of its sockets; not its descendants' */
+void inodes_sort(struct inodes *i);
+bool inodes_are_with(const struct inodes *i, pid_t pid); /* it has one of these, as far as we may look */
 
 /* The process with the lowest number above `after` that has one of these sockets, as far as we may look; 0: none. */
 pid_t inodes_next_holder(const struct inodes *i, pid_t after);

@@ -127,7 +127,8 @@ void cluster_worker_gone(struct cluster *c)
 
 bool cluster_is_over(const struct cluster *c)
 {
-	return c->stopping && TAILQ_EMPTY(&c->crew.workers) && TAILQ_EMPTY(&c->events->queue);
+	return c->stopping && TAILQ_EMPTY(&c->crew.workers) &&
+	       TAILQ_EMPTY(&c->crew.sharing.leftovers) && TAILQ_EMPTY(&c->events->queue);
 }
 
 void cluster_flush(struct cluster *c)

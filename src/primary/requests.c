@@ -141,9 +141,11 @@ int cluster_stop(struct cluster *c)
 	for (int i = 0; i < c->slot_count; i++)
 		slot_retire(c->slots[i]);
 	spares_update(c);
-	if (again)
-		TAILQ_FOREACH (w, &c->crew.workers, link)
-			worker_happens(w, WORKER_END);
+	if (!again)
+		return 0;
+	TAILQ_FOREACH (w, &c->crew.workers, link)
+		worker_happens(w, WORKER_END);
+	leftover_kill_all(&c->crew.sharing);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "base/reason.h"
 #include "net/connections.h"
 #include "net/diag.h"
+#include "share/leftover.h"
 #include "share/receiver.h"
 #include "share/sharing.h"
 #include "share/sides.h"
@@ -17,7 +18,7 @@ enum {
 static bool has_it(const struct receiver *r, struct side *side)
 {
 	struct inodes open = {0};
-	int err = inodes_of_tree(r->pid, &open);
+	int err = leftover_open_sockets(r, &open);
 	bool found = err || inodes_have(&open, side->listener.fd);
 
 	side->looks -= error_is_lack(err);
@@ -110,7 +111,7 @@ void closed_sweep(struct receiver *r)
 	struct inodes open = {0};
 	struct side *side;
 
-	if (inodes_of_tree(r->pid, &open) < 0)
+	if (leftover_open_sockets(r, &open) < 0)
 		return;
 	while ((side = find_closed(r, &open)))
 		give_up(side, r);

@@ -378,6 +378,7 @@ int sharing_open(struct sharing *sharing)
 	TAILQ_INIT(&sharing->shares);
 	TAILQ_INIT(&sharing->receivers);
 	TAILQ_INIT(&sharing->dirty);
+	TAILQ_INIT(&sharing->leftovers);
 	sharing->lanes = epoll_create1(EPOLL_CLOEXEC);
 	if (sharing->lanes < 0)
 		return -errno;
@@ -400,6 +401,7 @@ void sharing_close(struct sharing *sharing)
 
 	while ((s = TAILQ_FIRST(&sharing->shares)))
 		share_close(s);
+	leftover_close(sharing);
 	diag_close(sharing->diag);
 	closed_close(sharing);
 	uv_close((uv_handle_t *)&sharing->room, NULL);

@@ -5,6 +5,7 @@
 
 #include "base/events.h"
 #include "share/busy.h"
+#include "share/leftover.h"
 #include "share/ceiling.h"
 #include "share/receiver.h"
 #include "share/share.h"
@@ -43,6 +44,8 @@ struct sharing {
 	uint64_t releases; /* of sides */
 	struct ceiling ceiling;
 	struct busy busy;
+	struct leftovers leftovers;
+	bool told_leftover; /* that workers leave processes behind */
 	bool lacks; /* descriptors or memory, and it was said */
 	umbel_chooser *chooser; /* of listeners to come; NULL */
 	void *chooser_data;

@@ -7,7 +7,9 @@
 /stream/MS   a word each so long, for ever
 
 Words: `term`: it says on stdout how many requests are in progress when SIGTERM comes, and ends; else SIGTERM kills it.
-`pipe`: SIGPIPE kills it, as a program in C. `fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`: who is not root may not look at it."""
+`pipe`: SIGPIPE kills it, as a program in C. `fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`:
+who is not root may not look at it. `background`: it goes there, in a session of its own, before it listens. `stays`: it
+ignores SIGTERM. `late`: it accepts connections 4 s after it listens."""
 import ctypes
 import os
 import signal
@@ -80,6 +82,8 @@ def serve(port, words):
         server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
     if "hides" in words:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if "late" in words:
+        time.sleep(4)
     server.serve_forever()
 
 
@@ -88,6 +92,19 @@ def on_term(*_):
     os._exit(0)
 
 
+def go_into_background():
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    Handler.text = f"{os.getpid()}\n".encode()
+
+
+if "background" in sys.argv[2:]:
+    go_into_background()
+if "stays" in sys.argv[2:]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "pipe" in sys.argv[2:]:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 if "term" in sys.argv[2:]:
