@@ -2,6 +2,7 @@
 #include "private.h"
 #include "run.h"
 
+#include "admin/earlier.h"
 #include "base/fd.h"
 
 #include <ctype.h>
@@ -32,6 +33,21 @@ static void on_stop_request(bool now, void *data)
 	umbel_stop(r->umbel);
 }
 
+static void on_earlier(unsigned count, void *data)
+{
+	const struct run *r = data;
+
+	complain("%s: %u process%s of an earlier run %s ended: its primary was killed", r->name, count,
+		 count == 1 ? "" : "es", count == 1 ? "is" : "are");
+}
+
+/* Before the name is seen to be ours: who is stopped here has left things as they were. */
+static void end_earlier(struct run *r)
+{
+	earlier_end(r->lock, r->settings.grace_ms, on_earlier, r);
+	earlier_remember(r->lock);
+}
+
 /* Without a directory that we may use it runs all the same, and nobody can ask it anything. */
 static int claim_name(struct run *r)
 {
@@ -47,6 +63,8 @@ static int claim_name(struct run *r)
 	if (r->lock < 0)
 		complain("no control socket: %s/%s.lock: %s", r->runtime.path, r->name,
 			 strerror(-r->lock));
+	else
+		end_earlier(r);
 	return 0;
 }
 

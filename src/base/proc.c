@@ -109,6 +109,30 @@ bool proc_has_children(pid_t pid)
 	return has;
 }
 
+bool proc_place(pid_t pid, struct proc_place *ret)
+{
+	char text[1024], state;
+	int group, session;
+	unsigned long long started;
+	const char *rest = read_stat(pid, text, sizeof(text));
+
+	if (!rest || sscanf(rest, " %c %*d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
+			    &group, &session, &started) != 4)
+		return false;
+	*ret = (struct proc_place){group, session, started, state == 'Z' || state == 'X'};
+	return true;
+}
+
+int proc_identity(pid_t pid, char ret[PROC_IDENTITY])
+{
+	struct proc_place place;
+
+	if (!proc_place(pid, &place))
+		return -ESRCH;
+	snprintf(ret, PROC_IDENTITY, "%d:%llu", (int)pid, (unsigned long long)place.started);
+	return 0;
+}
+
 bool proc_has_executed(pid_t child)
 {
 	char path[64];

@@ -10,6 +10,17 @@ uint64_t proc_resident_bytes(pid_t pid);
 uint64_t proc_cpu_ticks(pid_t pid); /* user and system; sysconf(_SC_CLK_TCK) in a second */
 bool proc_family(pid_t pid, pid_t *ret_parent, pid_t *ret_group); /* false: there is no such process */
 
+struct proc_place {
+	pid_t group, session;
+	uint64_t started; /* ticks since the machine was: with the pid nobody else's */
+	bool is_dead;     /* and not reaped yet */
+};
+bool proc_place(pid_t pid, struct proc_place *ret); /* false: there is no such process */
+
+/* "PID:TICKS", of a process that nobody else will be. 0, or -ESRCH: it is not there, or there is no /proc. */
+enum { PROC_IDENTITY = 40 };
+int proc_identity(pid_t pid, char ret[PROC_IDENTITY]);
+
 /* It has children of its own, of any of its threads. True also where the kernel does not say
  * (CONFIG_PROC_CHILDREN). Costs a file for each thread. */
 bool proc_has_children(pid_t pid);

@@ -2,6 +2,7 @@
 #include "life/worker.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "life/activation.h"
 #include "life/intercept.h"
 #include "life/ready.h"
@@ -190,7 +191,8 @@ static int build_environment(struct start *start)
 	char slot[32], id[32], number[40], instance[40], unique[40], max_message[48], grace[40], channel[40];
 	/* A spare's slot is not known yet. */
 	bool has_slot = !w->is_spare;
-	char *own[7] = {id, number, max_message, grace};
+	char primary[PROC_IDENTITY + 16], identity[PROC_IDENTITY] = "";
+	char *own[8] = {id, number, max_message, grace};
 	char *of_slot[] = {slot, instance, NULL};
 	char *node[] = {"NODE_CHANNEL_SERIALIZATION_MODE=json", unique, NULL, NULL};
 	char *const *more[] = {ports, g->base ? NULL : settings->env, w->program->env, g->more, own,
@@ -201,11 +203,14 @@ static int build_environment(struct start *start)
 
 	if (start->notify[0])
 		own[count++] = start->notify;
+	if (proc_identity(getpid(), identity) == 0)
+		own[count++] = primary;
 	if (w->kind != KIND_NONE)
 		own[count] = channel;
 	write_port(w, base, port, sizeof(port));
 	ports[0] = port[0] ? port : NULL;
 	name_sockets(&start->activation, sockets);
+	snprintf(primary, sizeof(primary), "UMBEL_PRIMARY=%s", identity);
 	snprintf(slot, sizeof(slot), "UMBEL_SLOT=%d", w->receiver.slot);
 	snprintf(id, sizeof(id), "UMBEL_WORKER=%u", w->receiver.id);
 	snprintf(number, sizeof(number), "UMBEL_GENERATION=%u", g->number);

@@ -1,6 +1,7 @@
 /* What the kernel knows of a process, and how often it has killed for memory. */
 #include "base/proc.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -224,6 +225,35 @@ static void test_children(void **state)
 	assert_true(proc_has_children(NOBODYS_PID));
 }
 
+/* It is another one's when it has ended; until it is reaped it is seen to be dead. */
+static void test_place(void **state)
+{
+	char ours[PROC_IDENTITY], its[PROC_IDENTITY], expected[PROC_IDENTITY];
+	struct proc_place place, parent;
+	siginfo_t info;
+	pid_t child = fork_child();
+
+	(void)state;
+	assert_true(proc_place(getpid(), &parent));
+	assert_true(proc_place(child, &place));
+	assert_int_equal(place.group, getpgrp());
+	assert_int_equal(place.session, getsid(0));
+	assert_false(place.is_dead);
+	assert_true(place.started >= parent.started);
+	assert_int_equal(proc_identity(getpid(), ours), 0);
+	assert_int_equal(proc_identity(child, its), 0);
+	assert_string_not_equal(ours, its);
+	snprintf(expected, sizeof(expected), "%d:%llu", (int)child, (unsigned long long)place.started);
+	assert_string_equal(its, expected);
+	kill(child, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	assert_true(proc_place(child, &place));
+	assert_true(place.is_dead);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_false(proc_place(NOBODYS_PID, &place));
+	assert_int_equal(proc_identity(NOBODYS_PID, its), -ESRCH);
+}
+
 static void test_nobody(void **state)
 {
 	(void)state;
@@ -243,6 +273,7 @@ int main(void)
 	    cmocka_unit_test(test_resident_bytes),
 	    cmocka_unit_test(test_cpu_ticks),
 	    cmocka_unit_test(test_children),
+	    cmocka_unit_test(test_place),
 	    cmocka_unit_test(test_nobody),
 	};
 
