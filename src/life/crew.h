@@ -44,6 +44,7 @@ struct crew {
 	uint8_t told_of_calls; /* of programs: what was said already */
 	bool told_beside;      /* own.h */
 	bool told_no_worker;   /* that Node's cluster makes none of it */
+	bool told_one_socket;  /* that they share one, since they are too many */
 	bool told_policy;     /* that they cannot have it */
 
 	TAILQ_HEAD(workers, umbel_worker) workers; /* by id */

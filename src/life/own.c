@@ -139,12 +139,25 @@ int own_may_bind(const struct own *own)
 
 /* ---- its address ---- */
 
+static void tell_one_socket(struct crew *crew, enum umbel_policy app)
+{
+	if (app == UMBEL_SHARED || sharing_wanted(&crew->sharing) <= UMBEL_STEERED_SLOTS_MAX ||
+	    crew->told_one_socket)
+		return;
+	crew->told_one_socket = true;
+	events_add_note(crew->events, 0, "policy", "programs that accept by themselves have policy shared, not %s: the "
+			"kernel can steer to %d workers at most. A reload may cut connections then",
+			policy_name(policy_is_handed(app) ? UMBEL_SPREAD : app), UMBEL_STEERED_SLOTS_MAX);
+}
+
 enum umbel_policy own_policy(struct crew *crew, enum share_form form)
 {
 	enum umbel_policy app = settings_policy(crew->settings);
 
-	if (form == SHARE_LENT)
+	if (form == SHARE_LENT) {
+		tell_one_socket(crew, app);
 		return UMBEL_SHARED;
+	}
 	if (!policy_is_handed(app))
 		return app;
 	if (crew->settings->policy != UMBEL_AUTO && !crew->told_policy)

@@ -2,6 +2,7 @@
 and what ends with the primary."""
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -81,6 +82,18 @@ def test_one_that_hands_over_is_named(app, port):
     for slot, pid in pids.items():  # nobody counts what it accepts
         assert re.search(rf"^ +{slot} +{pid} +- +- +\d+ +- +-  steered$", shown, re.M), shown
         assert re.search(rf"^ +{slot} +{pid}  ready .* 0 +- +0  -$", shown, re.M), shown
+
+
+def test_too_many_to_be_steered_to(app, port):
+    """They have shared, and it is said once."""
+    serves = shlex.join(map(str, [BINDINGS, "plain", port]))
+    script = f'[ "$UMBEL_SLOT" -gt 2 ] && exec sleep 600; exec {serves}'
+    run = app("sh", "-c", script, workers=257, wait=False)
+    run.wait_for(r"slot \d pid \d+ listens", count=2, timeout=60)
+    assert policy_of(run) == "shared"
+    assert len(run.find("have policy shared, not spread: the kernel can steer to 256 workers at most")) == 1
+    answered_by(port)
+    run.stop(timeout=60)
 
 
 # ---- more, fewer, later ----
