@@ -17,6 +17,7 @@ enum {
 	SOON_LOOKS = 20,
 	LATER_MS = 50,
 	PORTS_MOST = 64,   /* a worker has no more sockets */
+	NAMES_MOST = 16,
 };
 
 struct port {
@@ -31,17 +32,20 @@ struct drain {
 	uint64_t idle_ms;   /* the same: when all its connections were idle first; 0: not yet */
 	struct port ports[PORTS_MOST];
 	unsigned port_count;
+	char names[NAMES_MOST][CONNECTIONS_NAME]; /* of its unix sockets */
+	unsigned name_count;
 	unsigned looks;     /* at what must end first */
 	bool knows_begun;   /* it was looked for handshakes */
 	bool looked_empty;  /* its queues, at the last look */
 	bool is_settled;    /* they were empty twice: nothing new comes */
 	bool looked_idle;   /* its connections, at the last look; but it had more by then */
-	bool goes_on;       /* of a socket that all share nobody can steer away: what it took when it was asked counts */
-	bool is_done;       /* they were: what was seen is what ends with it */
+	bool goes_on;       /* of a socket that all share nobody can steer away: what it took when it was asked comes first */
+	bool is_done;       /* nothing is waited for any more: what was seen is what ends with it */
 	struct connections seen;
 	struct inodes open; /* its sockets */
 	int blind;          /* -errno: its connections cannot be seen */
 	unsigned ended;     /* connections, for the program, which should have closed them */
+	unsigned ended_unseen; /* the same, of unix sockets */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -80,20 +84,31 @@ static void add_port(struct drain *d, int number)
 		d->ports[d->port_count++].number = number;
 }
 
+static void add_name(struct drain *d, int listener)
+{
+	if (d->name_count < NAMES_MOST && connections_name(listener, d->names[d->name_count]) == 0)
+		d->name_count++;
+}
+
 static void find_ports(struct drain *d)
 {
 	const struct umbel_worker *w = d->worker;
 	struct share *s;
 
 	TAILQ_FOREACH (s, &w->crew->sharing.shares, link) {
+		bool is_lent = s->form == SHARE_LENT && share_seat_of(s, &w->receiver) >= 0;
 		const struct side *side;
 
-		if (s->listener.address.kind != ADDRESS_TCP)
+		if (s->listener.address.kind == ADDRESS_UDP)
 			continue;
-		if (s->form == SHARE_LENT && share_seat_of(s, &w->receiver) >= 0) {
-			add_port(d, s->listener.address.port);
-			d->goes_on = true;
+		d->goes_on |= is_lent;
+		if (s->listener.address.kind == ADDRESS_UNIX) {
+			if (is_lent)
+				add_name(d, s->listener.fd);
+			continue;
 		}
+		if (is_lent)
+			add_port(d, s->listener.address.port);
 		TAILQ_FOREACH (side, &s->sides.list, link)
 			if (side->owner == w->receiver.id && side->is_program)
 				add_port(d, s->listener.address.port);
@@ -145,15 +160,18 @@ static bool has_queue(const struct drain *d)
 static int look(struct drain *d, struct connections *ret)
 {
 	struct diag *diag = d->worker->crew->sharing.diag;
-	struct connections sum = {0, 0};
-	int err = diag ? 0 : -ENOENT;
+	struct connections sum = {0}, seen = {0};
+	int err = diag || !d->port_count ? 0 : -ENOENT;
 
 	for (unsigned i = 0; i < d->port_count && !err; i++) {
-		struct connections seen = {0, 0};
-
 		err = connections_look(diag, d->ports[i].number, &d->open, &seen);
 		sum.open += seen.open;
 		sum.busy += seen.busy;
+	}
+	for (unsigned i = 0; i < d->name_count && !err; i++) {
+		err = connections_look_unix(d->names[i], &d->open, &seen);
+		sum.open += seen.open;
+		sum.unseen += seen.unseen;
 	}
 	if (!err)
 		*ret = sum;
@@ -251,23 +269,43 @@ static bool has_lingered(const struct drain *d, uint64_t since_ms)
  * is cut that way. So it is told of each that is idle, before the signal too. Not all programs listen to that. */
 static void end_idle(struct drain *d)
 {
+	const struct crew *crew = d->worker->crew;
+
 	d->ended += connections_end_idle(&d->open, has_lingered(d, d->begins_ms));
+	/* Those may be owed an answer: programs with threads give it all the same, and what has an event loop cancels it. */
+	if (uv_now(crew->loop) - d->begins_ms >= crew->settings->grace_ms / 2)
+		d->ended_unseen += connections_end_unseen(&d->open);
 }
 
-/* Whether nothing is left that could be waited for. */
+static bool looks_idle(const struct drain *d)
+{
+	return d->seen.busy == 0 && d->seen.unseen == 0;
+}
+
+/* It goes on accepting, and will do so until the signal: a moment in which it has none is waited for. */
+static bool is_gap(const struct drain *d)
+{
+	return d->goes_on && d->idle_ms;
+}
+
+/* Whether nothing is left that could be waited for. One look may miss a unix socket. */
 static bool is_over(struct drain *d)
 {
-	if (d->seen.busy || (!d->looked_idle && !d->goes_on && has_new_ones(d)))
-		return false;
-	if (!d->idle_ms)
-		d->idle_ms = uv_now(d->worker->crew->loop);
+	if (!is_gap(d)) {
+		if (!looks_idle(d) || (!d->looked_idle && (d->name_count || (!d->goes_on && has_new_ones(d)))))
+			return false;
+		if (!d->idle_ms)
+			d->idle_ms = uv_now(d->worker->crew->loop);
+		if (d->goes_on)
+			return false;
+	}
 	return d->seen.open == 0 || has_lingered(d, d->idle_ms);
 }
 
 static void look_at_connections(struct drain *d)
 {
 	uint64_t start = uv_hrtime();
-	int err = d->is_settled ? 0 : find_open(d);
+	int err = d->is_settled && !is_gap(d) ? 0 : find_open(d);
 
 	d->is_settled = true;
 	err = err ? err : look(d, &d->seen);
@@ -279,7 +317,7 @@ static void look_at_connections(struct drain *d)
 		d->is_done = true;
 		done(d);
 	} else {
-		d->looked_idle = d->seen.busy == 0;
+		d->looked_idle = looks_idle(d);
 		end_idle(d);
 		again_after_walk(d, start);
 	}
@@ -337,6 +375,9 @@ static void tell_cut(struct drain *d)
 	if (d->ended)
 		worker_note(w, "drain", "pid %d: %u idle connection%s ended",
 			    (int)w->receiver.pid, d->ended, d->ended == 1 ? " was" : "s were");
+	if (d->ended_unseen)
+		worker_note(w, "drain", "pid %d: after half of its grace %u connection%s of a unix socket ended",
+			    (int)w->receiver.pid, d->ended_unseen, d->ended_unseen == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;
 	if (seen.open == 0)
@@ -344,6 +385,9 @@ static void tell_cut(struct drain *d)
 	if (seen.busy)
 		worker_note(w, "drain", "pid %d: %u connection%s with it, %u busy",
 			    (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end", seen.busy);
+	else if (seen.unseen)
+		worker_note(w, "drain", "pid %d: %u connection%s with it, perhaps busy",
+			    (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end");
 	else
 		worker_note(w, "drain", "pid %d: %u idle connection%s with it",
 			    (int)w->receiver.pid, seen.open, seen.open == 1 ? " ends" : "s end");

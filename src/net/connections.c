@@ -11,6 +11,7 @@
 #include <linux/bpf.h> /* the states of tcp: <netinet/tcp.h>, which has them too, and the next exclude each other */
 #include <linux/inet_diag.h>
 #include <linux/kcmp.h>
+#include <linux/net.h> /* SS_CONNECTED */
 #include <linux/tcp.h> /* glibc's struct tcp_info ends too soon (K76) */
 #include <poll.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* ---- idle ---- */
@@ -41,6 +43,17 @@ static uint32_t quiet_ms_of(const struct connection *c)
 	return c->sent_ms < c->received_ms ? c->sent_ms : c->received_ms;
 }
 
+/* An answer that has lasted for some time may pause for as long: a stream, which speaks long after it was asked. One that
+ * was given at once tells nothing. */
+static uint32_t pause_ms_of(const struct connection *c)
+{
+	uint32_t lasted_ms = c->sent_ms < c->received_ms ? c->received_ms - c->sent_ms : 0;
+
+	if (lasted_ms > DOUBT_MS)
+		return DOUBT_MS;
+	return lasted_ms < PAUSE_MS ? PAUSE_MS : lasted_ms;
+}
+
 bool connection_is_idle(const struct connection *c)
 {
 	uint64_t asked = c->half_closed && c->bytes_received ? c->bytes_received - 1 : c->bytes_received;
@@ -53,7 +66,7 @@ bool connection_is_idle(const struct connection *c)
 	if (c->bytes_sent == 0 || c->received_ms < c->sent_ms)
 		return false; /* an answer is owed */
 	if (c->sent_ms < c->received_ms || is_acknowledged(c))
-		return quiet_ms >= PAUSE_MS;
+		return quiet_ms >= pause_ms_of(c);
 	return quiet_ms >= DOUBT_MS;
 }
 
@@ -383,6 +396,69 @@ int connections_look(struct diag *d, int port, struct inodes *of, struct connect
 	return err;
 }
 
+/* ---- of unix sockets ---- */
+
+/* As the kernel shows it: a NUL is '@'. */
+int connections_name(int listener, char ret[CONNECTIONS_NAME])
+{
+	struct sockaddr_un name = {0};
+	socklen_t len = sizeof(name);
+	size_t n;
+
+	if (getsockname(listener, (struct sockaddr *)&name, &len) < 0)
+		return -errno;
+	if (name.sun_family != AF_UNIX || len <= offsetof(struct sockaddr_un, sun_path))
+		return -EAFNOSUPPORT;
+	n = len - offsetof(struct sockaddr_un, sun_path);
+	if (name.sun_path[0])
+		n = strnlen(name.sun_path, n < sizeof(name.sun_path) ? n : sizeof(name.sun_path));
+	for (size_t i = 0; i < n; i++)
+		ret[i] = name.sun_path[i] ? name.sun_path[i] : '@';
+	ret[n] = '\0';
+	return 0;
+}
+
+/* A line of the table: its inode, if it is a connection that was made through this name. The listener is no connection, and one
+ * that nobody has accepted yet has inode 0. */
+static uint64_t inode_of_line(const char *line, const char *name)
+{
+	unsigned long long inode;
+	size_t n = strlen(name);
+	unsigned state;
+	int end = 0;
+
+	if (sscanf(line, "%*s %*s %*s %*s %*s %x %llu%n", &state, &inode, &end) < 2 || state != SS_CONNECTED)
+		return 0;
+	return line[end] == ' ' && strncmp(line + end + 1, name, n) == 0 && line[end + 1 + n] == '\n' ? inode : 0;
+}
+
+int connections_look_unix(const char *name, struct inodes *of, struct connections *ret)
+{
+	struct connections seen = {0};
+	FILE *table = fopen("/proc/net/unix", "re");
+	size_t room = 0;
+	char *line = NULL;
+
+	if (!table)
+		return -errno;
+	while (getline(&line, &room, table) > 0) {
+		uint64_t inode = inode_of_line(line, name);
+		struct inode *found = inode ? find(of, inode) : NULL;
+
+		if (!found)
+			continue;
+		found->is_unseen = true;
+		seen.open++;
+		seen.unseen++;
+	}
+	free(line);
+	fclose(table);
+	*ret = seen;
+	return 0;
+}
+
+/* ---- ending ---- */
+
 static bool end(const struct inode *one)
 {
 	struct pollfd p = {.fd = proc_copy_fd(one->thread, one->process, one->fd), .events = POLLIN | POLLRDHUP};
@@ -405,6 +481,18 @@ unsigned connections_end_idle(struct inodes *of, bool between)
 		if (one->is_idle || (between && one->is_between))
 			count += end(one);
 		one->is_idle = one->is_between = false;
+	}
+	return count;
+}
+
+unsigned connections_end_unseen(struct inodes *of)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < of->count; i++) {
+		if (of->list[i].is_unseen)
+			count += end(&of->list[i]);
+		of->list[i].is_unseen = false;
 	}
 	return count;
 }

@@ -1,5 +1,5 @@
-/* connections: which tcp connections the processes of a program have with a local port, and whether each is busy.
- * For programs that say nothing about them. From sock_diag(7) over libmnl and /proc: facts K71 to K76 in
+/* connections: which tcp connections the processes of a program have with a local port, and whether each is busy; and which
+ * of a unix socket. For programs that say nothing about them. From sock_diag(7) over libmnl and /proc: facts K71 to K76 in
  * docs/KERNEL.md. Sees its own network namespace. */
 #ifndef UMBEL_NET_CONNECTIONS_H
 #define UMBEL_NET_CONNECTIONS_H
@@ -20,8 +20,8 @@ struct connection {
 };
 
 /* Whether it waits for nothing from the program: nothing is unread or unacknowledged, the program has sent since the
- * client did (K73), and a moment has passed since, which may be the pause in a longer answer. Where both fell into
- * one tick nobody knows who was last (K74): that moment is 3 s then. Pure. */
+ * client did (K73), and a moment has passed since, which may be the pause in a longer answer: 200 ms, or as long as that
+ * answer has lasted, 3 s at most. Where both fell into one tick nobody knows who was last (K74): it is 3 s then. Pure. */
 bool connection_is_idle(const struct connection *c);
 
 /* Whether one that is asked again and again, and so is never idle, is between two requests, as far as can be seen: more
@@ -36,6 +36,7 @@ struct inode {
 	int fd;
 	uint64_t received; /* a connection's bytes, at the last look; 0: there was none */
 	bool is_idle, is_between; /* at the last look */
+	bool is_unseen;           /* the same: a connection of a unix socket */
 };
 
 struct inodes {
@@ -60,7 +61,8 @@ pid_t inodes_next_holder(const struct inodes *i, pid_t after);
 
 struct connections {
 	unsigned open; /* established, or closed by the client alone */
-	unsigned busy; /* of them */
+	unsigned busy;   /* of them */
+	unsigned unseen; /* of them: of a unix socket, which has no tcp_info. Nobody knows whether they are busy */
 };
 
 struct diag;
@@ -74,5 +76,17 @@ int connections_look(struct diag *d, int port, struct inodes *of, struct connect
  * still read and answered; what comes after the program has closed was not executed. Each once, and none whose client has
  * spoken meanwhile. How many; 0 also where the program's descriptors may not be copied (pidfd_getfd(2)). */
 unsigned connections_end_idle(struct inodes *of, bool between);
+
+/* Connections that were accepted from a unix socket have its name, as /proc/net/unix shows it. */
+enum { CONNECTIONS_NAME = 110 };
+int connections_name(int listener, char ret[CONNECTIONS_NAME]); /* 0 or -errno; -EAFNOSUPPORT: it has none */
+
+/* Connections of that name whose inode is among `of`: they are marked. Takes 1 us for each unix socket of the machine. One
+ * that is there may be missed, when others come and go meanwhile. 0 or -errno */
+int connections_look_unix(const char *name, struct inodes *of, struct connections *ret);
+
+/* As connections_end_idle(), those of unix sockets that were seen, but not one with something unread. Their clients cannot
+ * write any more: EPIPE. */
+unsigned connections_end_unseen(struct inodes *of);
 
 #endif

@@ -213,7 +213,7 @@ static void tell(const struct program *p, enum order order)
 
 static struct connections look(const struct program *p)
 {
-	struct connections seen = {12345, 12345};
+	struct connections seen = {12345, 12345, 12345};
 	struct inodes of = {0};
 
 	assert_int_equal(inodes_of_tree(p->pid, &of), 0);
@@ -226,7 +226,7 @@ static struct connections look(const struct program *p)
 
 static void assert_seen(const struct program *p, unsigned open, unsigned busy)
 {
-	struct connections seen = {0, 0};
+	struct connections seen = {0};
 
 	WAIT_FOR((seen = look(p), seen.open == open && seen.busy == busy));
 }
