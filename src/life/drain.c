@@ -157,6 +157,15 @@ static bool has_queue(const struct drain *d)
 	return false;
 }
 
+/* From then on what can be told of the client's end is told so, though an answer may be owed that does not show. Programs
+ * with threads give it all the same; what has an event loop cancels it. */
+static bool is_late(const struct drain *d)
+{
+	const struct crew *crew = d->worker->crew;
+
+	return uv_now(crew->loop) - d->begins_ms >= crew->settings->grace_ms / 2;
+}
+
 static int look(struct drain *d, struct connections *ret)
 {
 	struct diag *diag = d->worker->crew->sharing.diag;
@@ -164,7 +173,7 @@ static int look(struct drain *d, struct connections *ret)
 	int err = diag || !d->port_count ? 0 : -ENOENT;
 
 	for (unsigned i = 0; i < d->port_count && !err; i++) {
-		err = connections_look(diag, d->ports[i].number, &d->open, &seen);
+		err = connections_look(diag, d->ports[i].number, &d->open, is_late(d), &seen);
 		sum.open += seen.open;
 		sum.busy += seen.busy;
 	}
@@ -269,11 +278,8 @@ static bool has_lingered(const struct drain *d, uint64_t since_ms)
  * is cut that way. So it is told of each that is idle, before the signal too. Not all programs listen to that. */
 static void end_idle(struct drain *d)
 {
-	const struct crew *crew = d->worker->crew;
-
 	d->ended += connections_end_idle(&d->open, has_lingered(d, d->begins_ms));
-	/* Those may be owed an answer: programs with threads give it all the same, and what has an event loop cancels it. */
-	if (uv_now(crew->loop) - d->begins_ms >= crew->settings->grace_ms / 2)
+	if (is_late(d))
 		d->ended_unseen += connections_end_unseen(&d->open);
 }
 
@@ -376,7 +382,7 @@ static void tell_cut(struct drain *d)
 		worker_note(w, "drain", "pid %d: %u idle connection%s ended",
 			    (int)w->receiver.pid, d->ended, d->ended == 1 ? " was" : "s were");
 	if (d->ended_unseen)
-		worker_note(w, "drain", "pid %d: after half of its grace %u connection%s of a unix socket ended",
+		worker_note(w, "drain", "pid %d: %u connection%s ended, of a unix socket: perhaps busy",
 			    (int)w->receiver.pid, d->ended_unseen, d->ended_unseen == 1 ? " was" : "s were");
 	if (!d->is_done && (find_open(d) < 0 || look(d, &seen) < 0))
 		return;

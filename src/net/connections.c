@@ -45,16 +45,16 @@ static uint32_t quiet_ms_of(const struct connection *c)
 
 /* An answer that has lasted for some time may pause for as long: a stream, which speaks long after it was asked. One that
  * was given at once tells nothing. */
-static uint32_t pause_ms_of(const struct connection *c)
+static uint32_t pause_ms_of(const struct connection *c, bool is_late)
 {
-	uint32_t lasted_ms = c->sent_ms < c->received_ms ? c->received_ms - c->sent_ms : 0;
+	uint32_t lasted_ms = c->sent_ms < c->received_ms && !is_late ? c->received_ms - c->sent_ms : 0;
 
 	if (lasted_ms > DOUBT_MS)
 		return DOUBT_MS;
 	return lasted_ms < PAUSE_MS ? PAUSE_MS : lasted_ms;
 }
 
-bool connection_is_idle(const struct connection *c)
+bool connection_is_idle(const struct connection *c, bool is_late)
 {
 	uint64_t asked = c->half_closed && c->bytes_received ? c->bytes_received - 1 : c->bytes_received;
 	uint32_t quiet_ms = quiet_ms_of(c);
@@ -66,7 +66,7 @@ bool connection_is_idle(const struct connection *c)
 	if (c->bytes_sent == 0 || c->received_ms < c->sent_ms)
 		return false; /* an answer is owed */
 	if (c->sent_ms < c->received_ms || is_acknowledged(c))
-		return quiet_ms >= pause_ms_of(c);
+		return quiet_ms >= pause_ms_of(c, is_late);
 	return quiet_ms >= DOUBT_MS;
 }
 
@@ -339,6 +339,7 @@ int inodes_of_tree(pid_t root, struct inodes *ret)
 
 struct look {
 	struct inodes *of;
+	bool is_late;
 	struct connections seen;
 };
 
@@ -374,7 +375,7 @@ static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *messag
 
 	if (!found)
 		return 0;
-	found->is_idle = read_info(message, &c) && connection_is_idle(&c);
+	found->is_idle = read_info(message, &c) && connection_is_idle(&c, l->is_late);
 	found->is_between = connection_is_between(&c, found->received);
 	found->received = c.bytes_received;
 	l->seen.open++;
@@ -382,12 +383,12 @@ static int on_row(const struct inet_diag_msg *row, const struct nlmsghdr *messag
 	return 0;
 }
 
-int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret)
+int connections_look(struct diag *d, int port, struct inodes *of, bool is_late, struct connections *ret)
 {
 	int err = -EINTR;
 
 	for (int attempt = 0; err == -EINTR && attempt < 2; attempt++) {
-		struct look l = {.of = of};
+		struct look l = {.of = of, .is_late = is_late};
 
 		err = diag_connections(d, port, on_row, &l);
 		if (!err)

@@ -21,8 +21,9 @@ struct connection {
 
 /* Whether it waits for nothing from the program: nothing is unread or unacknowledged, the program has sent since the
  * client did (K73), and a moment has passed since, which may be the pause in a longer answer: 200 ms, or as long as that
- * answer has lasted, 3 s at most. Where both fell into one tick nobody knows who was last (K74): it is 3 s then. Pure. */
-bool connection_is_idle(const struct connection *c);
+ * answer has lasted, 3 s at most; late, when no stream is waited for, 200 ms. Where both fell into one tick nobody knows
+ * who was last (K74): it is 3 s then. Pure. */
+bool connection_is_idle(const struct connection *c, bool is_late);
 
 /* Whether one that is asked again and again, and so is never idle, is between two requests, as far as can be seen: more
  * came since the look before, nothing is owed that shows, and the last tick was quiet. Pure. */
@@ -69,7 +70,7 @@ struct diag;
 
 /* Connections with a local port whose inode is among `of`, where those that are idle are marked. Takes the time of a walk through all tcp sockets
  * (diag.h). 0 or -errno. */
-int connections_look(struct diag *d, int port, struct inodes *of, struct connections *ret);
+int connections_look(struct diag *d, int port, struct inodes *of, bool is_late, struct connections *ret);
 
 /* Lets the program see the end of those that were idle, or between two requests if that is wanted too, as if their clients had gone (shutdown(2) for reading): it
  * closes them, and a client connects anew, as when a server's keep-alive time is over. What came before is

@@ -7,6 +7,7 @@
 /stream/MS   a word each so long, for ever
 
 Words: `term`: it says on stdout how many requests are in progress when SIGTERM comes, and ends; else SIGTERM kills it.
+`fd`: its socket is descriptor 3, a unix one.
 `pipe`: SIGPIPE kills it, as a program in C. `fork`: a process for each connection. `defer`: TCP_DEFER_ACCEPT. `hides`:
 who is not root may not look at it. `background`: it goes there, in a session of its own, before it listens. `stays`: it
 ignores SIGTERM. `late`: it accepts connections 4 s after it listens."""
@@ -77,7 +78,11 @@ class Threads(socketserver.ThreadingTCPServer):
 def serve(port, words):
     kind = socketserver.ForkingTCPServer if "fork" in words else Threads
     kind.allow_reuse_address, kind.request_queue_size = True, 128
-    server = kind(("127.0.0.1", port), Handler)
+    server = kind(("127.0.0.1", port), Handler, bind_and_activate="fd" not in words)
+    if "fd" in words:
+        server.socket.close()
+        server.socket = socket.socket(fileno=3)
+        server.socket.set_inheritable(False)
     if "defer" in words:
         server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
     if "hides" in words:

@@ -32,8 +32,13 @@ def slow(app, port):
 class Connection:
     """One that stays open until the server closes it."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), 30 * SLOW)
+    def __init__(self, port, path=None):
+        if path:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(30 * SLOW)
+            self.socket.connect(str(path))
+        else:
+            self.socket = socket.create_connection(("127.0.0.1", port), 30 * SLOW)
 
     def ask(self, path):
         self.socket.sendall(GET.format(path).encode())
@@ -74,8 +79,8 @@ class Connection:
 def connect(port):
     made = []
 
-    def one():
-        made.append(Connection(port))
+    def one(path=None):
+        made.append(Connection(port, path))
         return made[-1]
 
     yield one
@@ -175,22 +180,57 @@ def test_idle_connection_ends_while_another_is_busy(slow, connect):
 
 def test_stream_that_looks_idle(slow, connect):
     """It is ended as far as the program reads from it; what it writes does not kill it, and others are finished."""
-    run, pids = slow("pipe", options=["--grace", "600s"])
+    run, pids = slow("pipe", options=["--grace", "20s"])
     stream, busy = connect(), connect()
-    stream.ask("stream/400")
+    stream.ask("stream/1000")
     stream.answer()
     busy.ask("wait")
     wait_busy(pids[1], busy)
     over = Verb(run, "reload", "app")
     wait_until(lambda: drains(run, pids[1]), "it to drain")
-    with stream.socket.makefile() as words:
-        for _ in range(5):
-            assert words.readline() == f"{pids[1]}\n"
+    read_words(stream, pids[1], 2)
     assert busy.go_on() == pids[1]
     stream.wait_end()
     over.wait()
     assert notes(run)[0] == f"pid {pids[1]}: 2 idle connections were ended"  # each once
     assert not run.find("SIGPIPE")
+
+
+def read_words(connection, pid, count):
+    with connection.socket.makefile() as words:
+        for _ in range(count):
+            assert words.readline() == f"{pid}\n"
+
+
+def test_stream_is_not_idle(slow, connect):
+    """It may pause for as long as it has lasted."""
+    run, pids = slow(options=["--grace", "600s"])
+    stream = connect()
+    stream.ask("stream/300")
+    stream.answer()
+    read_words(stream, pids[1], 4)
+    over = Verb(run, "reload", "app")
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    read_words(stream, pids[1], 5)
+    assert drains(run, pids[1])
+    stream.close()
+    over.wait()
+    assert not notes(run)
+
+
+def test_stream_is_ended_late(slow, connect):
+    """After half of the grace a pause is enough."""
+    run, pids = slow(options=["--grace", "4s"])
+    stream = connect()
+    stream.ask("stream/400")
+    stream.answer()
+    read_words(stream, pids[1], 3)
+    began = time.monotonic()
+    over = Verb(run, "reload", "app")
+    stream.wait_end()
+    assert time.monotonic() - began > 2
+    over.wait()
+    assert notes(run)[0] == f"pid {pids[1]}: 1 idle connection was ended"
 
 
 def test_answer_in_parts(slow, connect):
@@ -331,4 +371,63 @@ def test_signal_first(slow, connect):
     wait_busy(pids[1], busy)
     assert verb(run, "reload", "app").returncode == 0
     assert busy.wait_end() == b""
+    assert run.find("SIGTERM with 1 in progress")
+
+
+# ---- of a unix socket: open or closed is all that can be seen ----
+
+
+@pytest.fixture
+def slow_unix(slow, tmp_path):
+    """The path, and as slow()."""
+    def start(*options):
+        path = tmp_path / "app.sock"
+        return path, *slow("term", "fd", options=["--listen", f"unix://{path}", *options])
+
+    return start
+
+
+@pytest.mark.parametrize("order", [("reload", "app"), ("stop", "app")], ids=["reload", "stop"])
+def test_unix_response_in_progress_is_finished(slow_unix, connect, order):
+    path, run, pids = slow_unix("--grace", "600s", "--linger", "1s")
+    busy, done = connect(path), connect(path)
+    assert done.get("0") == pids[1]
+    done.close()
+    busy.ask("wait")
+    over = Verb(run, *order)
+    wait_until(lambda: drains(run, pids[1]), "it to drain")
+    time.sleep(1.5)  # longer than the linger
+    assert drains(run, pids[1])
+    assert busy.go_on() == pids[1]
+    busy.close()
+    over.wait()
+    assert run.find("SIGTERM with 0 in progress")
+    assert not run.find("connection")
+
+
+def test_unix_connection_that_is_kept(slow_unix, connect):
+    """After half of the grace the program is told that the client has gone. What it still writes goes out."""
+    path, run, pids = slow_unix("--grace", "3s")
+    held, busy = connect(path), connect(path)
+    assert held.get("0") == pids[1]
+    busy.ask("2000")
+    began = time.monotonic()
+    over = Verb(run, "reload", "app")
+    assert held.wait_end() == b""
+    assert time.monotonic() - began > 1.5
+    assert busy.answer() == pids[1]
+    busy.wait_end()
+    over.wait()
+    assert notes(run) == [f"pid {pids[1]}: 2 connections were ended, of a unix socket: perhaps busy"]
+    assert run.find("SIGTERM with 0 in progress")
+
+
+def test_unix_connection_at_the_end_of_the_grace(slow_unix, connect):
+    path, run, pids = slow_unix("--grace", "1s")
+    stream = connect(path)
+    stream.ask("stream/20")
+    stream.answer()
+    assert verb(run, "reload", "app").returncode == 0
+    stream.wait_end()
+    assert notes(run)[-1] == f"pid {pids[1]}: 1 connection ends with it, perhaps busy"
     assert run.find("SIGTERM with 1 in progress")

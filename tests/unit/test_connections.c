@@ -47,10 +47,20 @@ static const struct {
 	const char *what;
 	struct connection c; /* received, sent; ago: received, sent, heard; unread, unacked; half closed */
 	bool idle;
-} cases[] = {
+} late[] = {
+    {"a stream", {10, 90, 2400, 200, 200, 0, 0, false}, true},
+    {"a stream that has just spoken", {10, 90, 2400, 196, 196, 0, 0, false}, false},
+    {"a request is owed an answer", {20, 20, 100, 900, 100, 0, 0, false}, false},
+    {"one tick", {20, 20, 500, 500, 500, 0, 0, false}, false},
+}, cases[] = {
     {"answered", {10, 20, 900, 880, 880, 0, 0, false}, true},
     {"answered just now", {10, 20, 300, 100, 100, 0, 0, false}, false},
     {"answered, a moment ago", {10, 20, 300, 200, 200, 0, 0, false}, true},
+    {"a stream that has just spoken", {10, 90, 2400, 396, 396, 0, 0, false}, false},
+    {"for nearly as long as it has lasted", {10, 90, 1600, 796, 796, 0, 0, false}, false},
+    {"for as long as it has lasted", {10, 90, 1600, 800, 800, 0, 0, false}, true},
+    {"a long one, nearly for long", {10, 90, 90000, 2996, 2996, 0, 0, false}, false},
+    {"a long one, for long", {10, 90, 90000, 3000, 3000, 0, 0, false}, true},
     {"a request is owed an answer", {20, 20, 100, 900, 100, 0, 0, false}, false},
     {"for long", {20, 20, 60000, 90000, 60000, 0, 0, false}, false},
     {"the first request", {10, 0, 5000, 5000, 5000, 0, 0, false}, false},
@@ -82,8 +92,11 @@ static void test_rule(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++)
-		if (connection_is_idle(&cases[i].c) != cases[i].idle)
+		if (connection_is_idle(&cases[i].c, false) != cases[i].idle)
 			fail_msg("%s", cases[i].what);
+	for (size_t i = 0; i < COUNT(late); i++)
+		if (connection_is_idle(&late[i].c, true) != late[i].idle)
+			fail_msg("late: %s", late[i].what);
 }
 
 static void test_between(void **state)
@@ -219,7 +232,7 @@ static struct connections look(const struct program *p)
 	assert_int_equal(inodes_of_tree(p->pid, &of), 0);
 	for (size_t i = 1; i < of.count; i++)
 		assert_true(of.list[i - 1].number <= of.list[i].number);
-	assert_int_equal(connections_look(p->diag, p->port, &of, &seen), 0);
+	assert_int_equal(connections_look(p->diag, p->port, &of, false, &seen), 0);
 	inodes_finish(&of);
 	return seen;
 }
@@ -445,10 +458,10 @@ static void test_end_idle(void **state)
 	assert_seen(&p, n, 4);
 	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
 	assert_int_equal(connections_end_idle(&of, false), 0); /* none was looked at */
-	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	assert_int_equal(connections_look(p.diag, p.port, &of, false, &seen), 0);
 	ask(fds[1]); /* it speaks after the look */
 	assert_int_equal(connections_end_idle(&of, false), 1); /* the silent one; one has had its end */
-	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	assert_int_equal(connections_look(p.diag, p.port, &of, false, &seen), 0);
 	assert_int_equal(connections_end_idle(&of, false), 0); /* each once */
 	inodes_finish(&of);
 	while (n > 0)
@@ -473,7 +486,7 @@ static void test_what_an_end_is(void **state)
 	fd = accepted(&p, AF_INET);
 	assert_seen(&p, 1, 0);
 	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
-	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	assert_int_equal(connections_look(p.diag, p.port, &of, false, &seen), 0);
 	assert_int_equal(connections_end_idle(&of, false), 1);
 	tell(&p, READ_END);
 	assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), -1);
@@ -504,7 +517,7 @@ static void test_end_another(void **state)
 	fds[0] = accepted(&p, AF_INET);
 	assert_seen(&p, 1, 0);
 	assert_int_equal(inodes_of_tree(p.pid, &of), 0);
-	assert_int_equal(connections_look(p.diag, p.port, &of, &seen), 0);
+	assert_int_equal(connections_look(p.diag, p.port, &of, false, &seen), 0);
 	tell(&p, CLOSE);
 	fds[1] = accepted(&p, AF_INET);
 	assert_int_equal(connections_end_idle(&of, false), 0);
