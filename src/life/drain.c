@@ -39,7 +39,7 @@ struct drain {
 	bool looked_empty;  /* its queues, at the last look */
 	bool is_settled;    /* they were empty twice: nothing new comes */
 	bool looked_idle;   /* its connections, at the last look; but it had more by then */
-	bool goes_on;       /* of a socket that all share nobody can steer away: what it took when it was asked comes first */
+	bool goes_on;       /* nobody can steer away from a socket that all share: what it has already comes first */
 	bool is_done;       /* nothing is waited for any more: what was seen is what ends with it */
 	struct connections seen;
 	struct inodes open; /* its sockets */

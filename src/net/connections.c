@@ -419,8 +419,8 @@ int connections_name(int listener, char ret[CONNECTIONS_NAME])
 	return 0;
 }
 
-/* A line of the table: its inode, if it is a connection that was made through this name. The listener is no connection, and one
- * that nobody has accepted yet has inode 0. */
+/* A line of the table: its inode, if it is a connection that was made through this name. The listener is none, and one that
+ * nobody has accepted yet has inode 0. */
 static uint64_t inode_of_line(const char *line, const char *name)
 {
 	unsigned long long inode;

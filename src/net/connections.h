@@ -1,5 +1,5 @@
-/* connections: which tcp connections the processes of a program have with a local port, and whether each is busy; and which
- * of a unix socket. For programs that say nothing about them. From sock_diag(7) over libmnl and /proc: facts K71 to K76 in
+/* connections: which tcp connections the processes of a program have with a local port, and whether each is busy; and
+ * which of a unix socket. For programs that say nothing about them. From sock_diag(7) over libmnl and /proc: K71 to K76 in
  * docs/KERNEL.md. Sees its own network namespace. */
 #ifndef UMBEL_NET_CONNECTIONS_H
 #define UMBEL_NET_CONNECTIONS_H
@@ -82,8 +82,8 @@ unsigned connections_end_idle(struct inodes *of, bool between);
 enum { CONNECTIONS_NAME = 110 };
 int connections_name(int listener, char ret[CONNECTIONS_NAME]); /* 0 or -errno; -EAFNOSUPPORT: it has none */
 
-/* Connections of that name whose inode is among `of`: they are marked. Takes 1 us for each unix socket of the machine. One
- * that is there may be missed, when others come and go meanwhile. 0 or -errno */
+/* Connections of that name whose inode is among `of`: they are marked. Takes 1 us for each unix socket of the machine.
+ * One that is there may be missed, when others come and go meanwhile. 0 or -errno */
 int connections_look_unix(const char *name, struct inodes *of, struct connections *ret);
 
 /* As connections_end_idle(), those of unix sockets that were seen, but not one with something unread. Their clients cannot

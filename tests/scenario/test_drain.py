@@ -182,15 +182,15 @@ def test_stream_that_looks_idle(slow, connect):
     """It is ended as far as the program reads from it; what it writes does not kill it, and others are finished."""
     run, pids = slow("pipe", options=["--grace", "20s"])
     stream, busy = connect(), connect()
-    stream.ask("stream/1000")
+    stream.ask("stream/2000")
     stream.answer()
     busy.ask("wait")
     wait_busy(pids[1], busy)
     over = Verb(run, "reload", "app")
     wait_until(lambda: drains(run, pids[1]), "it to drain")
-    read_words(stream, pids[1], 2)
+    read_words(stream, pids[1], 1)
     assert busy.go_on() == pids[1]
-    stream.wait_end()
+    stream.close()
     over.wait()
     assert notes(run)[0] == f"pid {pids[1]}: 2 idle connections were ended"  # each once
     assert not run.find("SIGPIPE")
@@ -220,15 +220,15 @@ def test_stream_is_not_idle(slow, connect):
 
 def test_stream_is_ended_late(slow, connect):
     """After half of the grace a pause is enough."""
-    run, pids = slow(options=["--grace", "4s"])
+    run, pids = slow(options=["--grace", "6s"])
     stream = connect()
-    stream.ask("stream/400")
+    stream.ask("stream/800")
     stream.answer()
-    read_words(stream, pids[1], 3)
+    read_words(stream, pids[1], 2)
     began = time.monotonic()
     over = Verb(run, "reload", "app")
     stream.wait_end()
-    assert time.monotonic() - began > 2
+    assert time.monotonic() - began > 3
     over.wait()
     assert notes(run)[0] == f"pid {pids[1]}: 1 idle connection was ended"
 

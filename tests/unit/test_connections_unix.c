@@ -91,9 +91,8 @@ static void check(const char *text)
 	assert_open(name, &of, 0);
 	assert_open(longer, &of, 1);
 	inodes_finish(&of);
-	for (int *fd = (int[]){one.client, one.server, other.client, other.server, listener, other_listener, -1}; *fd >= 0;
-	     fd++)
-		close(*fd);
+	for (size_t i = 0; i < 6; i++)
+		close((int[]){one.client, one.server, other.client, other.server, listener, other_listener}[i]);
 	if (text[0] != '@') {
 		unlink(text);
 		unlink(longer);
