@@ -180,7 +180,7 @@ def test_idle_connection_ends_while_another_is_busy(slow, connect):
 
 def test_stream_that_looks_idle(slow, connect):
     """It is ended as far as the program reads from it; what it writes does not kill it, and others are finished."""
-    run, pids = slow("pipe", options=["--grace", "20s"])
+    run, pids = slow("pipe", options=["--grace", "8s", "--linger", "200ms"])
     stream, busy = connect(), connect()
     stream.ask("stream/2000")
     stream.answer()
@@ -190,7 +190,7 @@ def test_stream_that_looks_idle(slow, connect):
     wait_until(lambda: drains(run, pids[1]), "it to drain")
     read_words(stream, pids[1], 1)
     assert busy.go_on() == pids[1]
-    stream.close()
+    stream.wait_end()  # not before half of the grace is over
     over.wait()
     assert notes(run)[0] == f"pid {pids[1]}: 2 idle connections were ended"  # each once
     assert not run.find("SIGPIPE")
@@ -220,7 +220,7 @@ def test_stream_is_not_idle(slow, connect):
 
 def test_stream_is_ended_late(slow, connect):
     """After half of the grace a pause is enough."""
-    run, pids = slow(options=["--grace", "6s"])
+    run, pids = slow(options=["--grace", "6s", "--linger", "200ms"])
     stream = connect()
     stream.ask("stream/800")
     stream.answer()
