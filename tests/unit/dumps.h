@@ -1,10 +1,12 @@
-/* dumps: whether the kernel answers sock_diag(7) here, and has IPv6: for tests of what needs them. */
+/* dumps: whether the kernel answers sock_diag(7) here, has IPv6, and copies descriptors: for tests of what needs them. */
 #ifndef UMBEL_TESTS_UNIT_DUMPS_H
 #define UMBEL_TESTS_UNIT_DUMPS_H
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "net/diag.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -52,6 +55,18 @@ static inline void need_ipv6(void)
 	if (has_ipv6)
 		return;
 	print_message("skipped: no IPv6 here\n");
+	skip();
+}
+
+/* Valgrind knows no pidfd_getfd(2), containers may forbid it. */
+static inline void need_copies(void)
+{
+	int fd = proc_copy_fd(getpid(), getpid(), STDIN_FILENO), err = fd < 0 && fd != -EBADF ? -fd : 0;
+
+	fd_close(&fd);
+	if (!err)
+		return;
+	print_message("skipped: pidfd_getfd: %s\n", strerror(err));
 	skip();
 }
 

@@ -430,18 +430,6 @@ static void test_orphan(void **state)
 
 /* ---- ending idle ones ---- */
 
-/* Valgrind knows no pidfd_getfd(2), containers may forbid it. */
-static void need_copies(void)
-{
-	int fd = proc_copy_fd(getpid(), getpid(), STDIN_FILENO), err = fd < 0 && fd != -EBADF ? -fd : 0;
-
-	fd_close(&fd);
-	if (!err)
-		return;
-	print_message("skipped: pidfd_getfd: %s\n", strerror(err));
-	skip();
-}
-
 static void test_end_idle(void **state)
 {
 	int listener = listening(AF_INET), fds[MOST];

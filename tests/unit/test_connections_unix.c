@@ -2,6 +2,7 @@
 #include "net/connections.h"
 
 #include "base/fd.h"
+#include "dumps.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -136,6 +137,7 @@ static void test_end(void **state)
 	int listener;
 
 	(void)state;
+	need_copies();
 	snprintf(text, sizeof(text), "@umbel-test-%d", (int)getpid());
 	listener = listening(text, &address, &len);
 	p.client = connected(&address, len);
