@@ -319,13 +319,14 @@ static void look_at_connections(struct drain *d)
 		again_after_walk(d, start);
 	} else if (err) {
 		wait_blindly(d, err);
-	} else if (is_over(d)) {
-		d->is_done = true;
-		done(d);
 	} else {
+		end_idle(d); /* before anything forgets which they are */
+		d->is_done = is_over(d);
 		d->looked_idle = looks_idle(d);
-		end_idle(d);
-		again_after_walk(d, start);
+		if (d->is_done)
+			done(d);
+		else
+			again_after_walk(d, start);
 	}
 }
 

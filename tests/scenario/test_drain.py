@@ -180,7 +180,7 @@ def test_idle_connection_ends_while_another_is_busy(slow, connect):
 
 def test_stream_that_looks_idle(slow, connect):
     """It is ended as far as the program reads from it; what it writes does not kill it, and others are finished."""
-    run, pids = slow("pipe", options=["--grace", "8s", "--linger", "200ms"])
+    run, pids = slow("pipe", options=["--grace", "10s", "--linger", "200ms"])
     stream, busy = connect(), connect()
     stream.ask("stream/2000")
     stream.answer()
