@@ -105,7 +105,7 @@ def test_port_in_use(program, port):
         run = program(TESTS / "embed", "busy", f"tcp://127.0.0.1:{port}")
         assert run.wait() == 1
         assert run.find(rf"^primary: over: -{EADDRINUSE} cannot listen on tcp://127.0.0.1:{port}: "
-                        "Address already in use$")
+                        rf"Address already in use: pid {os.getpid()} \(\S+\) listens there$")
 
 
 def test_listen_again(program, port):

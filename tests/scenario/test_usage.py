@@ -96,7 +96,7 @@ def test_a_port_in_use(umbel, port, family, host):
         run = umbel("-n", 2, "--", "node", "app.js", port)
         assert run.wait() == 1
     assert run.find(rf"^umbel: slot \d pid \d+: cannot listen on tcp://(\S*):{port}: "
-                    "Address already in use$", "stderr")
+                    rf"Address already in use: pid {os.getpid()} \(\S+\) listens there$", "stderr")
     assert not run.find("Assertion")
 
 
