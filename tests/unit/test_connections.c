@@ -432,7 +432,7 @@ static void test_orphan(void **state)
 
 static void test_end_idle(void **state)
 {
-	int listener = listening(AF_INET), fds[MOST];
+	int listener, fds[MOST];
 	struct connections seen;
 	struct inodes of;
 	struct program p;
@@ -441,6 +441,7 @@ static void test_end_idle(void **state)
 	(void)state;
 	need_dumps();
 	need_copies();
+	listener = listening(AF_INET);
 	begin(&p, listener, 0, false);
 	n = make_one_of_each(&p, AF_INET, fds);
 	assert_seen(&p, n, 4);
@@ -461,7 +462,7 @@ static void test_end_idle(void **state)
 /* The program sees an end, and its client none; what the client says all the same is answered. */
 static void test_what_an_end_is(void **state)
 {
-	int listener = listening(AF_INET), fd;
+	int listener, fd;
 	struct connections seen;
 	struct inodes of;
 	struct program p;
@@ -470,6 +471,7 @@ static void test_what_an_end_is(void **state)
 	(void)state;
 	need_dumps();
 	need_copies();
+	listener = listening(AF_INET);
 	begin(&p, listener, 0, false);
 	fd = accepted(&p, AF_INET);
 	assert_seen(&p, 1, 0);
@@ -493,7 +495,7 @@ static void test_what_an_end_is(void **state)
 /* Another socket has its number by then. */
 static void test_end_another(void **state)
 {
-	int listener = listening(AF_INET), fds[2];
+	int listener, fds[2];
 	struct connections seen;
 	struct inodes of;
 	struct program p;
@@ -501,6 +503,7 @@ static void test_end_another(void **state)
 	(void)state;
 	need_dumps();
 	need_copies();
+	listener = listening(AF_INET);
 	begin(&p, listener, 0, false);
 	fds[0] = accepted(&p, AF_INET);
 	assert_seen(&p, 1, 0);
